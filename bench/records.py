@@ -1,0 +1,186 @@
+"""What a run leaves behind: one record a case, in plain data. Standard library only.
+
+Raw samples are stored, statistics are derived from them. A failure and a refusal are records too, with their reason.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import types
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+SCHEMA = 1
+Status = Literal["ok", "failed", "refused"]
+Record = TypeVar("Record")
+
+
+class RecordError(ValueError):
+    """A record that cannot be read: damaged, or of another schema. The message names the file and what to do."""
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Raw samples of one quantity and how they were taken."""
+
+    quantity: str  # "latency", "peak_memory", "gpu_memory_allocator", "gpu_memory_nvml", "energy", "throughput"
+    unit: str  # "s", "B", "J", "1/s"
+    samples: tuple[float, ...]
+    protocol: dict[str, Any] = field(default_factory=dict)  # {"batch": 1, "threads": 1, "warmup": 10, ...}
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Counts over the whole split; accuracy is correct / seen."""
+
+    correct: int
+    top5_correct: int
+    seen: int
+    predictions: str = ""  # base64 of the predicted class of each image in order, little-endian uint16
+
+
+@dataclass(frozen=True)
+class TensorEntry:
+    """One stored tensor of the artifact: a line of the size ledger. The ledger sums exactly to the file's bytes."""
+
+    layer: str  # path of the layer; "(container)" for header, graph and checksums
+    tensor: str
+    shape: tuple[int, ...]
+    codec: str
+    parameters: int  # stored values; 0 for scales, zero points and what is not a parameter
+    nonzeros: int
+    information_bits: float  # entropy of the values' distribution x their number
+    bytes: int
+
+
+@dataclass(frozen=True)
+class RuntimeResult:
+    """What one runtime made of the artifact, in a process of its own."""
+
+    runtime: str
+    status: Status
+    reason: str = ""
+    kernels: str = ""  # what ran, in words: "int8 QLinearConv x20, fp32 x1", "fp32 dense fallback"
+    accuracy: Accuracy | None = None
+    measurements: tuple[Measurement, ...] = ()
+    dense_measurements: tuple[Measurement, ...] = ()  # the dense artifact's latency, interleaved in the same process
+    agreement: float | None = None  # share of test predictions equal to the eager reference's
+
+
+@dataclass(frozen=True)
+class EpochLog:
+    """One epoch of one stage's training."""
+
+    stage: str  # "dense" or the method's text, "dct:keep=0.25"
+    epoch: int  # from 1
+    epochs: int
+    lr: float
+    train_loss: float
+    train_accuracy: float
+    validation_accuracy: float
+    seconds: float
+    samples: int
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """One row: one case, one file."""
+
+    case_id: str
+    net: str
+    dataset: str
+    chain: str  # canonical text of the chain with every hyperparameter; "dense" for the reference
+    label: str  # short text, as typed
+    seed: int
+    recipe: dict[str, Any]
+    status: Status
+    reason: str = ""
+    artifact: str = ""  # path relative to the run's folder
+    sha256: str = ""
+    file_bytes: int = 0
+    parameters: int = 0
+    nonzeros: int = 0
+    information_bits: float = 0.0
+    macs: int = 0  # of one image
+    compress_s: float = 0.0  # all stages, fine-tuning included
+    validation_accuracy: float | None = None
+    ledger: tuple[TensorEntry, ...] = ()
+    training: tuple[EpochLog, ...] = ()
+    runtimes: tuple[RuntimeResult, ...] = ()
+    environment: dict[str, Any] = field(default_factory=dict)  # versions, machine, threads, commit
+    notes: tuple[str, ...] = ()
+    schema: int = SCHEMA
+
+
+def write_json(data: Any, path: Path) -> None:
+    """Writes JSON whole or not at all: a reader never sees half a file, also after a kill."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    with part.open("w", encoding="utf-8") as file:
+        json.dump(data, file, indent=1, allow_nan=True)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(part, path)
+
+
+def write_record(record: RunRecord, path: Path) -> None:
+    """Writes one record atomically."""
+    write_json(dataclasses.asdict(record), path)
+
+
+def read_record(path: Path) -> RunRecord:
+    """Reads one record.
+
+    Raises:
+        RecordError: the file is damaged, or its schema is not this code's.
+    """
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        schema = data["schema"]
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+        raise RecordError(f"{path} is damaged ({error}): delete it and run again") from error
+    if schema != SCHEMA:
+        raise RecordError(f"{path} has schema {schema}, this version reads {SCHEMA}: use another --out and run again")
+    try:
+        return from_data(RunRecord, data)
+    except (TypeError, ValueError, KeyError) as error:
+        raise RecordError(f"{path} is damaged ({error}): delete it and run again") from error
+
+
+def from_data(kind: type[Record], data: Any) -> Record:
+    """A dataclass of type `kind` from what `dataclasses.asdict` and JSON made of it.
+
+    Raises:
+        TypeError, ValueError: the data does not fit the type.
+    """
+    hints = typing.get_type_hints(kind)
+    return kind(**{name: _convert(hints[name], value) for name, value in data.items()})
+
+
+def _convert(hint: Any, value: Any) -> Any:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        if value is None and type(None) in arguments:
+            return None
+        return _convert(next(one for one in arguments if one is not type(None)), value)
+    if origin is tuple:
+        if not isinstance(value, list | tuple):
+            raise TypeError(f"expected a list, got {value!r}")
+        return tuple(_convert(arguments[0], item) for item in value)
+    if origin is Literal:
+        if value not in arguments:
+            raise ValueError(f"expected one of {arguments}, got {value!r}")
+        return value
+    if dataclasses.is_dataclass(hint):
+        return from_data(hint, value)  # type: ignore[arg-type]
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    expected = origin or hint
+    if expected is not Any and not isinstance(value, expected):
+        raise TypeError(f"expected {hint}, got {value!r}")
+    return value

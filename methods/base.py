@@ -1,0 +1,144 @@
+"""The contract that every compression method keeps.
+
+Laws (tests/test_method_contract.py puts every method of METHODS through them):
+  the model that comes in is left untouched;
+  the same seed gives the same result, whatever the global generator holds;
+  the result maps the same input shape to the same output shape;
+  what is compressed survives the file: written, read, and the same outputs;
+  a method stands on its own: `Pipeline((a, b))` is a method like any other.
+
+Models that flow through methods are `torch.fx.GraphModule`s (see methods/graph.py): a network whose data flow is
+known, so that batch norms can be folded, quantisers placed and the result written to a file that describes itself.
+"""
+
+from __future__ import annotations
+
+import difflib
+import enum
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import ClassVar, Protocol
+
+import torch
+from torch import Tensor
+from torch.fx import GraphModule
+
+
+class Effect(enum.IntEnum):
+    """What a method does to the stored tensors. Methods of a chain come in rising order of effect."""
+
+    REPLACES_LAYERS = 1  # writes new stored tensors: the coefficients of a spectral layer, fewer channels
+    ZEROS_WEIGHTS = 2  # holds some entries of stored tensors at zero
+    LOWERS_PRECISION = 3  # maps stored tensors to few bits
+
+
+_WHY_NOT_AFTER = {
+    (Effect.ZEROS_WEIGHTS, Effect.REPLACES_LAYERS): "it would replace the tensors whose entries were set to zero",
+    (Effect.LOWERS_PRECISION, Effect.REPLACES_LAYERS): "it would replace the tensors that were quantised",
+    (Effect.LOWERS_PRECISION, Effect.ZEROS_WEIGHTS): "scales and ranges were fitted to the weights before pruning",
+    (Effect.LOWERS_PRECISION, Effect.LOWERS_PRECISION): "the network is quantised already",
+    (Effect.REPLACES_LAYERS, Effect.REPLACES_LAYERS): "its layers have been replaced already",
+}
+
+
+class Finetune(Protocol):
+    """The harness's training loop, bound to the data, the recipe's budget, the seed and the device."""
+
+    def __call__(self, model: GraphModule, *, lr_scale: float = 1.0) -> GraphModule:
+        """Trains `model` in place for the recipe's fine-tuning epochs and returns it, in eval mode.
+
+        lr_scale: factor on the recipe's fine-tuning learning rate.
+        """
+        ...
+
+
+class Calibration(Protocol):
+    """Training images as the network sees them, without augmentation, in a fixed order."""
+
+    def __call__(self, count: int) -> Iterator[Tensor]:
+        """Yields normalised batches [n, c, h, w] on the task's device, at most `count` images in all."""
+        ...
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a method may see of the job: never the test set."""
+
+    finetune: Finetune
+    calibration: Calibration
+    seed: int = 0
+    device: str = "cpu"
+
+    def generator(self) -> torch.Generator:
+        """A fresh CPU generator seeded with `seed`: the only source of randomness a method may use."""
+        return torch.Generator().manual_seed(self.seed)
+
+
+@dataclass(frozen=True)
+class CompressionMethod(ABC):
+    """A method is a frozen dataclass whose fields are its hyperparameters.
+
+    Field types are bool, int, float or str: the command line writes them as `name:field=value`. A field with a fixed
+    set of values states it as a `typing.Literal`. A field named `layers` (all, conv, linear) takes the command's
+    `--layers` where the chain does not set it.
+    """
+
+    effect: ClassVar[Effect]
+
+    @abstractmethod
+    def compress(self, model: GraphModule, task: Task) -> GraphModule:
+        """Returns a compressed copy of `model`, in eval mode, fine-tuned through `task` if the method needs it."""
+
+    def unsupported(self, model: GraphModule) -> str | None:
+        """The reason why `model` cannot be compressed in this way, or None."""
+        return None
+
+    def cannot_follow(self, earlier: CompressionMethod) -> str | None:
+        """The reason why this method cannot run on what `earlier` returned, or None; known without running either."""
+        if isinstance(earlier, Pipeline):
+            return next((why for stage in earlier.stages if (why := self.cannot_follow(stage))), None)
+        return _WHY_NOT_AFTER.get((earlier.effect, self.effect))
+
+
+@dataclass(frozen=True)
+class Pipeline(CompressionMethod):
+    """Methods in sequence, each on the result of the one before. Impossible orders are refused when it is made."""
+
+    stages: tuple[CompressionMethod, ...] = ()
+
+    def __post_init__(self) -> None:
+        for index, stage in enumerate(self.stages):
+            for earlier in self.stages[:index]:
+                if why := stage.cannot_follow(earlier):
+                    raise ValueError(f"{stage} cannot follow {earlier}: {why}; change their order or leave one out")
+
+    @property
+    def effect(self) -> Effect:  # type: ignore[override]
+        return max((stage.effect for stage in self.stages), default=Effect.REPLACES_LAYERS)
+
+    def cannot_follow(self, earlier: CompressionMethod) -> str | None:
+        return next((why for stage in self.stages if (why := stage.cannot_follow(earlier))), None)
+
+    def compress(self, model: GraphModule, task: Task) -> GraphModule:
+        for stage in self.stages:
+            if reason := stage.unsupported(model):
+                raise Refused(f"{stage} cannot follow here: {reason}")
+            model = stage.compress(model, task)
+        return model
+
+
+class Refused(ValueError):
+    """A method cannot compress this network; the message is the reason that the table shows."""
+
+
+class UsageError(ValueError):
+    """What the person typed cannot be done. The message is one line that says what was wrong, the value seen and what
+    to type instead; the command prints it without a traceback and ends with exit code 2."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """`did you mean 'x'?` for the known name closest to `name`, or the list of what is known."""
+    known = sorted(known)
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
