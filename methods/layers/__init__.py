@@ -14,6 +14,7 @@ from typing import Any
 from torch import nn
 from torch.nn.utils import parametrize
 
+from methods.layers.affine import ChannelAffine
 from methods.layers.base import CompressedLayer, LayerScope
 from methods.layers.constraints import (
     Constraint,
@@ -35,7 +36,7 @@ _TORCH_LAYERS: tuple[type[nn.Module], ...] = (
     nn.ZeroPad2d, nn.ConstantPad2d, nn.ReflectionPad2d, nn.PixelShuffle, nn.Upsample,
     nn.MultiheadAttention,
 )  # fmt: skip
-_OUR_LAYERS: tuple[type[CompressedLayer], ...] = ()
+_OUR_LAYERS: tuple[type[CompressedLayer], ...] = (ChannelAffine,)
 LAYERS: dict[str, type[nn.Module]] = {layer.__name__: layer for layer in (*_TORCH_LAYERS, *_OUR_LAYERS)}
 CONSTRAINTS: dict[str, type[Constraint]] = {constraint.__name__: constraint for constraint in (Mask,)}
 _TORCH_WEIGHTS: dict[type[nn.Module], LayerScope] = {nn.Linear: "linear", nn.Conv1d: "conv", nn.Conv2d: "conv"}
@@ -55,7 +56,7 @@ def config_of(layer: nn.Module) -> dict[str, Any]:
     if isinstance(layer, CompressedLayer):
         return layer.config()
     config: dict[str, Any] = {}
-    for name in inspect.signature(kind.__init__).parameters:
+    for name in inspect.signature(kind).parameters:
         if name in _NOT_CONFIGURATION:
             continue
         if name in _HAS:
@@ -78,6 +79,8 @@ def weights(model: nn.Module, layers: LayerScope = "all") -> Iterator[tuple[str,
     """
     for path, layer in model.named_modules():
         kind = parametrize.type_before_parametrizations(layer)
+        scope: str
+        names: tuple[str, ...]
         if isinstance(layer, CompressedLayer):
             scope, names = layer.scope, layer.weights
         elif kind in _TORCH_WEIGHTS:
@@ -120,6 +123,7 @@ def build_constraint(kind: str, config: dict[str, Any]) -> Constraint:
 __all__ = [
     "CONSTRAINTS",
     "LAYERS",
+    "ChannelAffine",
     "CompressedLayer",
     "Constraint",
     "LayerScope",

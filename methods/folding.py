@@ -1,0 +1,83 @@
+"""Folding batch norms into the layers before them.
+
+In eval mode a batch norm multiplies each channel by a constant and adds another (Ioffe and Szegedy 2015, section 3.1),
+so a convolution that only it reads can take both over: w'[c] = w[c] * s[c], b'[c] = b[c] * s[c] + t[c].
+Constants are computed in float64 and rounded once.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, fx, nn
+from torch.fx import GraphModule
+
+from methods.layers import Mask, constrained_tensors, constraints, kind_of, original
+from methods.layers.affine import scale_and_shift
+
+_NORM_OF: dict[str | None, type[nn.Module]] = {
+    "Conv1d": nn.BatchNorm1d,
+    "Conv2d": nn.BatchNorm2d,
+    "Linear": nn.BatchNorm1d,
+}
+
+
+def fold_batch_norms(model: GraphModule) -> GraphModule:
+    """Folds, in place, each batch norm that alone reads a convolution or linear layer; eval-mode outputs stay.
+
+    Left as they are: norms after layers of our own, after weights under a constraint other than `Mask`, after layers
+    that are called twice or share tensors, and norms without running statistics. A linear layer counts as giving
+    [n, c], so one that gives [n, c, c] must not be followed by a batch norm of c channels.
+    """
+    for node in list(model.graph.nodes):
+        if not _folds(model, node):
+            continue
+        layer, norm = model.get_submodule(node.args[0].target), model.get_submodule(node.target)
+        _fold(layer, *scale_and_shift(norm))  # type: ignore[arg-type]
+        node.replace_all_uses_with(node.args[0])
+        model.graph.erase_node(node)
+        model.delete_submodule(node.target)
+    model.graph.lint()
+    model.recompile()
+    return model
+
+
+def _folds(model: GraphModule, node: fx.Node) -> bool:
+    """Whether `node` calls a batch norm that can be folded into the layer whose result it reads."""
+    if node.op != "call_module" or not node.args or not isinstance(node.args[0], fx.Node):
+        return False
+    before = node.args[0]
+    if before.op != "call_module" or len(before.users) != 1 or len(node.all_input_nodes) != 1:
+        return False
+    layer, norm = model.get_submodule(str(before.target)), model.get_submodule(str(node.target))
+    if type(norm) is not _NORM_OF.get(kind_of(layer)) or norm.running_mean is None or norm.running_var is None:
+        return False
+    if original(layer, "weight").shape[0] != norm.num_features:
+        return False
+    if any(type(one) is not Mask for one in constraints(layer, "weight")) or constraints(layer, "bias"):
+        return False
+    if any(constrained_tensors(norm)):
+        return False
+    return _calls(model, layer) == 1 and _calls(model, norm) == 1 and not _shares_tensors(model, layer)
+
+
+def _calls(model: GraphModule, layer: nn.Module) -> int:
+    calls = (node for node in model.graph.nodes if node.op == "call_module")
+    return sum(model.get_submodule(node.target) is layer for node in calls)
+
+
+def _shares_tensors(model: GraphModule, layer: nn.Module) -> bool:
+    """Whether a parameter of `layer` is also another layer's, or read by the graph itself."""
+    own = list(layer.modules())
+    others = [module for module in model.modules() if not any(module is one for one in own)]
+    mine = {id(tensor) for tensor in layer.parameters()}
+    return any(id(tensor) in mine for module in others for tensor in module.parameters(recurse=False))
+
+
+def _fold(layer: nn.Module, scale: Tensor, shift: Tensor) -> None:
+    """w' = w * scale, b' = b * scale + shift; the original under a mask is scaled, so the zeros stay. [out], [out]."""
+    weight = original(layer, "weight")  # [out, in, ...]
+    with torch.no_grad():
+        scaled = weight.double() * scale.view(-1, *(1,) * (weight.ndim - 1))
+        weight.copy_(scaled)  # rounds once
+        bias = shift if layer.bias is None else layer.bias.double() * scale + shift  # type: ignore[operator]
+    layer.bias = nn.Parameter(bias.to(weight.dtype), requires_grad=weight.requires_grad)
