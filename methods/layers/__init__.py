@@ -25,6 +25,7 @@ from methods.layers.constraints import (
     original,
     release,
 )
+from methods.layers.spectral import SpectralConv2d, SpectralLinear
 
 _TORCH_LAYERS: tuple[type[nn.Module], ...] = (
     nn.Linear, nn.Conv1d, nn.Conv2d, nn.ConvTranspose2d, nn.BatchNorm1d, nn.BatchNorm2d, nn.LayerNorm, nn.GroupNorm,
@@ -36,7 +37,7 @@ _TORCH_LAYERS: tuple[type[nn.Module], ...] = (
     nn.ZeroPad2d, nn.ConstantPad2d, nn.ReflectionPad2d, nn.PixelShuffle, nn.Upsample,
     nn.MultiheadAttention,
 )  # fmt: skip
-_OUR_LAYERS: tuple[type[CompressedLayer], ...] = (ChannelAffine,)
+_OUR_LAYERS: tuple[type[CompressedLayer], ...] = (ChannelAffine, SpectralLinear, SpectralConv2d)
 LAYERS: dict[str, type[nn.Module]] = {layer.__name__: layer for layer in (*_TORCH_LAYERS, *_OUR_LAYERS)}
 CONSTRAINTS: dict[str, type[Constraint]] = {constraint.__name__: constraint for constraint in (Mask,)}
 _TORCH_WEIGHTS: dict[type[nn.Module], LayerScope] = {nn.Linear: "linear", nn.Conv1d: "conv", nn.Conv2d: "conv"}
@@ -128,6 +129,8 @@ __all__ = [
     "Constraint",
     "LayerScope",
     "Mask",
+    "SpectralConv2d",
+    "SpectralLinear",
     "build",
     "build_constraint",
     "config_of",

@@ -1,0 +1,279 @@
+"""Layers stored as the low-frequency coefficients of their weight in an orthonormal basis over channels.
+
+The weight is W = C_out^T S C_in with S the stored coefficients, C_in [keep_in, in] and C_out [keep_out, out] the first
+rows of a basis that is made again from its name, never stored. Two ways of computing the same outputs:
+
+  factored      C_out^T (S (C_in x)): three small products, a k x k convolution between two 1 x 1 ones
+  materialised  W is formed and the dense layer is run
+
+Whichever costs fewer multiply-accumulates for the shape at hand is taken; `path(input_shape)` tells which.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from methods.layers.base import CompressedLayer
+from methods.layers.bases import basis
+
+Route = Literal["factored", "materialised"]
+Pair = int | tuple[int, ...]
+
+
+class _Materialised:
+    """The dense weight of a layer at rest, kept from one call to the next.
+
+    The coefficients it was made from are held as an alias, so a change in place shows in their version counter and a
+    replaced tensor in its address (which cannot be given out again while the alias lives).
+    """
+
+    def __init__(self) -> None:
+        self._source: Tensor | None = None
+        self._version = -1
+        self._weight: Tensor | None = None
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Materialised:
+        return _Materialised()
+
+    def weight(self, layer: nn.Module, form: Callable[[Tensor], Tensor]) -> Tensor:
+        """form(layer.coefficients), from the last call where that is safe."""
+        coefficients: Tensor = layer.coefficients  # type: ignore[assignment]
+        if not _may_keep(layer, coefficients):
+            return form(coefficients)
+        if self._weight is None or not self._is_of(coefficients):
+            self._source, self._version = coefficients.detach(), coefficients._version
+            self._weight = form(self._source)
+        return self._weight
+
+    def _is_of(self, coefficients: Tensor) -> bool:
+        held = self._source
+        return (
+            held is not None
+            and held.data_ptr() == coefficients.data_ptr()
+            and self._version == coefficients._version
+            and held.dtype == coefficients.dtype
+        )
+
+
+def _may_keep(layer: nn.Module, coefficients: Tensor) -> bool:
+    """Whether a weight made of `coefficients` may outlive this call: not in training or under a constraint, which make
+    a new tensor each time, not where autograd must see the product, not while a graph of it is being taken."""
+    return not (
+        layer.training
+        or parametrize.is_parametrized(layer, "coefficients")
+        or (torch.is_grad_enabled() and coefficients.requires_grad)
+        or torch.compiler.is_compiling()
+        or torch.jit.is_tracing()
+        or coefficients.is_inference()
+        or type(coefficients) not in (Tensor, nn.Parameter)
+    )
+
+
+class SpectralLinear(CompressedLayer):
+    """y = C_out^T S C_in x + b, with S [keep_out, keep_in] and b [out] stored.
+
+    Input [..., in], output [..., out].
+    """
+
+    weights = ("coefficients",)
+    scope = "linear"
+    in_basis: Tensor  # C_in [keep_in, in]
+    out_basis: Tensor  # C_out [keep_out, out]
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        keep_in: int,
+        keep_out: int,
+        bias: bool = True,
+        basis_kind: str = "dct",
+    ) -> None:
+        super().__init__()
+        self.in_features, self.out_features, self.basis_kind = in_features, out_features, basis_kind
+        self.register_buffer("in_basis", basis(basis_kind, in_features, keep_in).float(), persistent=False)
+        self.register_buffer("out_basis", basis(basis_kind, out_features, keep_out).float(), persistent=False)
+        self.coefficients = nn.Parameter(torch.zeros(keep_out, keep_in))
+        self.bias = nn.Parameter(torch.zeros(out_features)) if bias else None
+        self._materialised = _Materialised()
+
+    @classmethod
+    def of(cls, layer: nn.Linear, keep_in: int, keep_out: int, basis_kind: str = "dct") -> SpectralLinear:
+        """The projection of `layer`: no other S of this shape is closer to its weight in the L2 norm."""
+        new = cls(layer.in_features, layer.out_features, keep_in, keep_out, layer.bias is not None, basis_kind)
+        new = new.to(layer.weight.device, layer.weight.dtype)
+        with torch.no_grad():
+            new.coefficients.copy_(new.out_basis @ layer.weight @ new.in_basis.T)
+            if new.bias is not None:
+                new.bias.copy_(layer.bias)
+        return new
+
+    def config(self) -> dict[str, Any]:
+        keep_out, keep_in = self.out_basis.shape[0], self.in_basis.shape[0]
+        return {
+            "in_features": self.in_features, "out_features": self.out_features, "keep_in": keep_in,
+            "keep_out": keep_out, "bias": self.bias is not None, "basis_kind": self.basis_kind,
+        }  # fmt: skip
+
+    def path_macs(self) -> dict[Route, int]:
+        """Multiply-accumulates for one input vector on each path, the weight at hand."""
+        (keep_in, width), (keep_out, height) = self.in_basis.shape, self.out_basis.shape
+        return {"factored": keep_in * width + keep_out * keep_in + keep_out * height, "materialised": width * height}
+
+    def path(self, input_shape: tuple[int, ...] = ()) -> Route:
+        """The path taken for inputs of this shape (for this layer the same for all)."""
+        macs = self.path_macs()
+        return "factored" if macs["factored"] < macs["materialised"] else "materialised"
+
+    def macs(self, input_shape: tuple[int, ...], output_shape: tuple[int, ...]) -> int:
+        return math.prod(input_shape[:-1]) * min(self.path_macs().values())
+
+    def weight(self) -> Tensor:
+        """The dense weight [out, in]; kept between calls where that is safe."""
+        return self._materialised.weight(self, lambda stored: self.out_basis.T @ stored @ self.in_basis)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.path() == "materialised":
+            return F.linear(x, self.weight(), self.bias)
+        return F.linear(F.linear(F.linear(x, self.in_basis), self.coefficients), self.out_basis.T, self.bias)
+
+
+class SpectralConv2d(CompressedLayer):
+    """A convolution whose weight [out, in/g, kh, kw] is transformed over both channel axes, each group by itself.
+
+    Stored: S [g * keep_out, keep_in, kh, kw], where group j holds rows j * keep_out and on, and the bias [out].
+    keep_in, keep_out: coefficients kept per group, of in/g and out/g. The rest as in `nn.Conv2d`.
+    Input [n, in, h, w] or [in, h, w].
+    """
+
+    weights = ("coefficients",)
+    scope = "conv"
+    in_basis: Tensor  # C_in [keep_in, in/g]
+    out_basis: Tensor  # C_out [keep_out, out/g]
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Pair,
+        keep_in: int,
+        keep_out: int,
+        stride: Pair = 1,
+        padding: Pair | str = 0,
+        dilation: Pair = 1,
+        groups: int = 1,
+        bias: bool = True,
+        padding_mode: str = "zeros",
+        basis_kind: str = "dct",
+    ) -> None:
+        super().__init__()
+        self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
+        self.kernel_size, self.stride, self.dilation = _pair(kernel_size), _pair(stride), _pair(dilation)
+        self.padding = padding if isinstance(padding, str) else _pair(padding)
+        self.padding_mode, self.basis_kind = padding_mode, basis_kind
+        for name, channels, keep in (("in", in_channels, keep_in), ("out", out_channels, keep_out)):
+            rows = basis(basis_kind, channels // groups, keep).float()
+            self.register_buffer(f"{name}_basis", rows, persistent=False)
+        self.coefficients = nn.Parameter(torch.zeros(groups * keep_out, keep_in, *self.kernel_size))
+        self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
+        self._materialised = _Materialised()
+
+    @classmethod
+    def of(cls, layer: nn.Conv2d, keep_in: int, keep_out: int, basis_kind: str = "dct") -> SpectralConv2d:
+        """The projection of `layer`: no other S of this shape is closer to its weight in the L2 norm."""
+        new = cls(
+            layer.in_channels, layer.out_channels, layer.kernel_size, keep_in, keep_out, layer.stride, layer.padding,
+            layer.dilation, layer.groups, layer.bias is not None, layer.padding_mode, basis_kind,
+        )  # fmt: skip
+        new = new.to(layer.weight.device, layer.weight.dtype)
+        with torch.no_grad():
+            new.coefficients.copy_(_between(layer.weight, new.out_basis, new.in_basis.T, layer.groups))
+            if new.bias is not None and layer.bias is not None:
+                new.bias.copy_(layer.bias)
+        return new
+
+    def config(self) -> dict[str, Any]:
+        padding = self.padding if isinstance(self.padding, str) else list(self.padding)
+        return {
+            "in_channels": self.in_channels, "out_channels": self.out_channels, "kernel_size": list(self.kernel_size),
+            "keep_in": self.in_basis.shape[0], "keep_out": self.out_basis.shape[0], "stride": list(self.stride),
+            "padding": padding, "dilation": list(self.dilation), "groups": self.groups, "bias": self.bias is not None,
+            "padding_mode": self.padding_mode, "basis_kind": self.basis_kind,
+        }  # fmt: skip
+
+    def path_macs(self, input_shape: tuple[int, ...]) -> dict[Route, int]:
+        """Multiply-accumulates for one image of this shape on each path, the weight at hand."""
+        area_in = input_shape[-2] * input_shape[-1]
+        area_out = math.prod(self._output_size(input_shape[-2:]))
+        (keep_in, width), (keep_out, height) = self.in_basis.shape, self.out_basis.shape
+        taps = math.prod(self.kernel_size)
+        factored = keep_in * width * area_in + keep_out * (keep_in * taps + height) * area_out
+        return {"factored": self.groups * factored, "materialised": self.groups * height * width * taps * area_out}
+
+    def path(self, input_shape: tuple[int, ...]) -> Route:
+        """The path taken for inputs of this shape; it does not depend on the batch size."""
+        macs = self.path_macs(input_shape)
+        return "factored" if macs["factored"] < macs["materialised"] else "materialised"
+
+    def macs(self, input_shape: tuple[int, ...], output_shape: tuple[int, ...]) -> int:
+        return math.prod(input_shape[:-3]) * min(self.path_macs(input_shape).values())
+
+    def weight(self) -> Tensor:
+        """The dense weight [out, in/g, kh, kw]; kept between calls where that is safe."""
+        return self._materialised.weight(
+            self, lambda stored: _between(stored, self.out_basis.T, self.in_basis, self.groups)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.path(tuple(x.shape)) == "materialised":
+            return self._convolve(x, self.weight(), self.bias)
+        x = F.conv2d(x, _one_by_one(self.in_basis, self.groups), groups=self.groups)  # [n, g * keep_in, h, w]
+        x = self._convolve(x, self.coefficients, None)  # [n, g * keep_out, h', w']
+        return F.conv2d(x, _one_by_one(self.out_basis.T, self.groups), self.bias, groups=self.groups)
+
+    def _convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        padding: Any = self.padding
+        if self.padding_mode != "zeros":  # what is padded is a copy of the input, so it commutes with C_in
+            x, padding = F.pad(x, self._margins(), mode=self.padding_mode), 0
+        return F.conv2d(x, weight, bias, self.stride, padding, self.dilation, self.groups)
+
+    def _margins(self) -> list[int]:
+        """Padding as (left, right, top, bottom)."""
+        if isinstance(self.padding, tuple):
+            return [self.padding[1], self.padding[1], self.padding[0], self.padding[0]]
+        if self.padding == "valid":
+            return [0, 0, 0, 0]
+        totals = [d * (k - 1) for d, k in zip(self.dilation, self.kernel_size, strict=True)]
+        return [totals[1] // 2, totals[1] - totals[1] // 2, totals[0] // 2, totals[0] - totals[0] // 2]
+
+    def _output_size(self, size: tuple[int, ...]) -> tuple[int, int]:
+        left, right, top, bottom = self._margins()
+        spans = [d * (k - 1) + 1 for d, k in zip(self.dilation, self.kernel_size, strict=True)]
+        return (
+            (size[0] + top + bottom - spans[0]) // self.stride[0] + 1,
+            (size[1] + left + right - spans[1]) // self.stride[1] + 1,
+        )
+
+
+def _pair(value: Pair) -> tuple[int, int]:
+    return (value, value) if isinstance(value, int) else (value[0], value[1])
+
+
+def _one_by_one(matrix: Tensor, groups: int) -> Tensor:
+    """A channel transform as the weight of a grouped 1 x 1 convolution: [a, b] -> [g * a, b, 1, 1]."""
+    return matrix.repeat(groups, 1)[:, :, None, None]
+
+
+def _between(tensor: Tensor, left: Tensor, right: Tensor, groups: int) -> Tensor:
+    """left @ tensor @ right over the two channel axes: [g * b, c, kh, kw] with [a, b], [c, d] -> [g * a, d, kh, kw]."""
+    _, channels, height, width = tensor.shape
+    tensor = tensor.reshape(groups, left.shape[1], channels * height * width)
+    tensor = (left @ tensor).reshape(groups * left.shape[0], channels, height * width)
+    return (right.T @ tensor).reshape(groups * left.shape[0], right.shape[1], height, width)
