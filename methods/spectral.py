@@ -1,0 +1,115 @@
+"""Spectral layers: convolutions and linear layers become the low frequencies of their weight in a fixed basis.
+
+Idea     W = C_out^T S C_in with orthonormal C_out, C_in: keep the corner of S with the lowest frequencies of both
+         channel axes, train it further, and make the bases again from their name when the network is read.
+Source   truncated cosine transforms of weights: Chen et al. 2016, arXiv 1506.04449, section 3 (there over the taps of a
+         filter, hashed; here over channels, so that the product needs no dense weight). Projection: S = C_out W C_in^T is
+         the nearest in L2, since both bases are orthonormal.
+Stored   S [keep_out, keep_in] (convolutions: [g * keep_out, keep_in, kh, kw]) and the bias.
+Cost     two small products a layer, then fine-tuning.
+Fails    the order of channels carries no smoothness, so the projection alone loses about what any fixed subspace of that
+         size loses; fine-tuning is what recovers. A layer's rank is at most that of its corner.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from abc import ABC
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from torch import nn
+from torch.fx import GraphModule
+from torch.nn.utils import parametrize
+
+from methods.base import CompressionMethod, Effect, Task
+from methods.graph import modules_called, replace_module
+from methods.layers import SpectralConv2d, SpectralLinear
+
+
+@dataclass(frozen=True)
+class Spectral(CompressionMethod, ABC):
+    """Stores the fraction `keep` of each layer's coefficients in the basis that the subclass names.
+
+    keep: fraction of the coefficients of each layer that is kept, in (0, 1].
+    layers: transform convolutions, linear layers or both.
+    """
+
+    keep: float = 0.2
+    layers: Literal["all", "conv", "linear"] = "all"
+
+    basis: ClassVar[str]  # a name of methods.layers.bases.BASES
+    effect = Effect.REPLACES_LAYERS
+
+    def __post_init__(self) -> None:
+        if not 0 < self.keep <= 1:
+            raise ValueError(f"keep must be in (0, 1], got {self.keep}: pass the fraction of coefficients to keep")
+        if self.layers not in ("all", "conv", "linear"):
+            raise ValueError(f"layers must be all, conv or linear, got {self.layers!r}")
+
+    def unsupported(self, model: GraphModule) -> str | None:
+        """The reason why no layer of `model` can be transformed, or None."""
+        paths = self._transformed(model)
+        if not paths:
+            return f"no layer of kind {self.layers} has channels of which a fraction {self.keep} is fewer"
+        held = [path for path in paths if parametrize.is_parametrized(model.get_submodule(path))]
+        return f"{held[0]} has constraints on its weight, which the transform would drop" if held else None
+
+    def compress(self, model: GraphModule, task: Task) -> GraphModule:
+        model = copy.deepcopy(model)
+        for path in self._transformed(model):
+            replace_module(model, path, project(model.get_submodule(path), self.keep, self.basis))
+        return task.finetune(model)
+
+    def _transformed(self, model: GraphModule) -> list[str]:
+        """Paths of the layers that are replaced."""
+        kinds = {"all": (nn.Conv2d, nn.Linear), "conv": (nn.Conv2d,), "linear": (nn.Linear,)}[self.layers]
+        layers = modules_called(model).items()
+        return [
+            path
+            for path, layer in layers
+            if parametrize.type_before_parametrizations(layer) in kinds and _shrinks(layer, self.keep)
+        ]
+
+
+@dataclass(frozen=True)
+class DCT(Spectral):
+    """Coefficients of the type-II discrete cosine transform."""
+
+    basis = "dct"
+
+
+def project(layer: nn.Module, keep: float, basis: str) -> SpectralLinear | SpectralConv2d:
+    """The spectral layer nearest to `layer` in L2, of the fraction `keep` of its coefficients."""
+    keep_out, keep_in = corner(*_channels(layer), keep)
+    if isinstance(layer, nn.Linear):
+        return SpectralLinear.of(layer, keep_in, keep_out, basis)
+    assert isinstance(layer, nn.Conv2d)
+    return SpectralConv2d.of(layer, keep_in, keep_out, basis)
+
+
+def corner(height: int, width: int, keep: float) -> tuple[int, int]:
+    """Rows and columns kept of a [height, width] spectrum: at most the fraction `keep` of it (but one entry at least),
+    as near to a square as the sides allow, since the smaller side bounds the rank."""
+    area = keep * height * width
+    side = math.sqrt(area)
+    if height <= width:
+        rows = min(height, max(1, round(side)))
+        return rows, min(width, max(1, math.floor(area / rows + 1e-9)))
+    rows, columns = corner(width, height, keep)
+    return columns, rows
+
+
+def _channels(layer: nn.Module) -> tuple[int, int]:
+    """Outputs and inputs of a layer, of one group."""
+    if isinstance(layer, nn.Linear):
+        return layer.out_features, layer.in_features
+    assert isinstance(layer, nn.Conv2d)
+    return layer.out_channels // layer.groups, layer.in_channels // layer.groups
+
+
+def _shrinks(layer: nn.Module, keep: float) -> bool:
+    """Whether fewer coefficients than weights remain; at keep = 1 every layer but a depthwise one is transformed."""
+    height, width = _channels(layer)
+    return height * width > 1 and (keep == 1 or math.prod(corner(height, width, keep)) < height * width)
