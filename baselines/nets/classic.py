@@ -1,0 +1,131 @@
+"""The small networks of the literature, written out: LeNets, AlexNet for small images, ResNet-8.
+
+Input [n, c, h, w], output logits [n, classes]. Activations are ReLU and pooling is max pooling throughout.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from methods.base import UsageError
+
+Shape = tuple[int, int, int]
+
+
+def _padding(input_shape: Shape, size: int) -> list[nn.Module]:
+    """Zero padding of images smaller than `size` pixels, centred; nothing for larger ones."""
+    _, height, width = input_shape
+    up, left = max(0, size - height), max(0, size - width)
+    if not up and not left:
+        return []
+    return [nn.ZeroPad2d((left // 2, left - left // 2, up // 2, up - up // 2))]
+
+
+def lenet(classes: int, input_shape: Shape) -> nn.Module:
+    """LeNet-5 (LeCun et al. 1998): three convolutions 6-16-120, 62,006 parameters at 3x32x32 and 10 classes.
+
+    Images smaller than 32 pixels are zero-padded, of larger ones the last feature map is averaged.
+    """
+    channels, height, width = input_shape
+    larger = max(height, width) > 32
+    return nn.Sequential(
+        *_padding(input_shape, 32),
+        *(nn.Conv2d(channels, 6, 5), nn.ReLU(), nn.MaxPool2d(2)),
+        *(nn.Conv2d(6, 16, 5), nn.ReLU(), nn.MaxPool2d(2)),
+        *(nn.Conv2d(16, 120, 5), nn.ReLU()),
+        *([nn.AdaptiveAvgPool2d(1)] if larger else []),
+        *(nn.Flatten(), nn.Linear(120, 84), nn.ReLU(), nn.Linear(84, classes)),
+    )
+
+
+def lenet_caffe(classes: int, input_shape: Shape) -> nn.Module:
+    """The LeNet-5 of Caffe and of the pruning literature: 20-50-500, 431,080 parameters at 1x28x28 and 10 classes.
+
+    Images smaller than 16 pixels are zero-padded.
+    """
+    channels, height, width = input_shape
+    rows, columns = ((max(side, 16) - 4) // 2 for side in (height, width))
+    rows, columns = (rows - 4) // 2, (columns - 4) // 2
+    return nn.Sequential(
+        *_padding(input_shape, 16),
+        *(nn.Conv2d(channels, 20, 5), nn.MaxPool2d(2), nn.Conv2d(20, 50, 5), nn.MaxPool2d(2)),
+        *(nn.Flatten(), nn.Linear(50 * rows * columns, 500), nn.ReLU(), nn.Linear(500, classes)),
+    )
+
+
+def lenet300(classes: int, input_shape: Shape) -> nn.Module:
+    """LeNet-300-100 (LeCun et al. 1998): 266,610 parameters at 1x28x28 and 10 classes."""
+    channels, height, width = input_shape
+    return nn.Sequential(
+        *(nn.Flatten(), nn.Linear(channels * height * width, 300), nn.ReLU()),
+        *(nn.Linear(300, 100), nn.ReLU(), nn.Linear(100, classes)),
+    )
+
+
+def alexnet(classes: int, input_shape: Shape, width: int = 4096) -> nn.Module:
+    """AlexNet (Krizhevsky et al. 2012) in its form for small images: 3x3 convolutions, a 2x2 last feature map.
+
+    width: outputs of its two hidden linear layers.
+
+    Raises:
+        UsageError: the image has fewer than 16 pixels a side, or width is below 1.
+    """
+    channels = input_shape[0]
+    if width < 1:
+        raise UsageError(f"alexnet:width must be at least 1, got {width}: the original has 4096")
+    if min(input_shape[1:]) < 16:
+        raise UsageError(f"alexnet needs images of at least 16 pixels, got {input_shape[1:]}: pass --size 16 or lenet")
+    features = nn.Sequential(
+        *(nn.Conv2d(channels, 64, 3, stride=2, padding=1), nn.ReLU(), nn.MaxPool2d(2)),
+        *(nn.Conv2d(64, 192, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)),
+        *(nn.Conv2d(192, 384, 3, padding=1), nn.ReLU(), nn.Conv2d(384, 256, 3, padding=1), nn.ReLU()),
+        *(nn.Conv2d(256, 256, 3, padding=1), nn.ReLU()),
+    )
+    side = 2 if min(input_shape[1:]) >= 32 else 1  # of the last map, so that no value is a copy of another
+    classifier = nn.Sequential(
+        *(nn.AdaptiveMaxPool2d(side), nn.Flatten(), nn.Dropout(), nn.Linear(256 * side * side, width), nn.ReLU()),
+        *(nn.Dropout(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, classes)),
+    )
+    network = nn.Sequential(features, classifier)
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):  # without batch norm, the default's small weights learn slowly
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+    nn.init.normal_(classifier[-1].weight, std=0.01)  # type: ignore[arg-type]
+    return network
+
+
+class _Block(nn.Module):
+    """Two 3x3 convolutions and a shortcut: identity, or a 1x1 convolution where the shape changes.
+
+    [n, inputs, h, w] -> [n, outputs, h / stride, w / stride], rounded up
+    """
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(outputs)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(outputs)
+        self.shortcut = nn.Identity() if inputs == outputs else nn.Conv2d(inputs, outputs, 1, stride)
+        self.relu1, self.relu2 = nn.ReLU(), nn.ReLU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.relu1(self.bn1(self.conv1(x)))
+        return self.relu2(self.bn2(self.conv2(y)) + self.shortcut(x))
+
+
+def resnet8(classes: int, input_shape: Shape) -> nn.Module:
+    """ResNet-8 of MLPerf Tiny (arXiv 2106.07597): 16-32-64, a block each; 77,946 parameters at 3x32x32, 10 classes.
+
+    The reference's convolution biases in front of batch norms, which do nothing, are left out.
+    """
+    network = nn.Sequential(
+        *(nn.Conv2d(input_shape[0], 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU()),
+        *(_Block(16, 16, 1), _Block(16, 32, 2), _Block(32, 64, 2)),
+        *(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, classes)),
+    )
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+    return network
