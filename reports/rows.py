@@ -1,0 +1,232 @@
+"""Records -> one line per chain, seed and runtime, and their summary over seeds, as data frames."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+import pandas as pd
+
+from bench.records import Measurement, RunRecord, RuntimeResult
+from reports.statistics import UNSTABLE_SPREAD, over_seeds, quartiles, wilson
+
+TEXT, WHOLE, NUMBER = "str", "Int64", "Float64"
+COLUMNS = {
+    "method": TEXT,
+    "seed": WHOLE,
+    "status": TEXT,
+    "reason": TEXT,
+    "runtime": TEXT,
+    "kernels": TEXT,
+    "accuracy": NUMBER,
+    "accuracy_low": NUMBER,
+    "accuracy_high": NUMBER,
+    "top5": NUMBER,
+    "parameters": WHOLE,
+    "nonzeros": WHOLE,
+    "information_bits": NUMBER,
+    "file_bytes": WHOLE,
+    "compression_ratio": NUMBER,
+    "macs": WHOLE,
+    "latency_ms_b1": NUMBER,
+    "latency_ms_b32": NUMBER,
+    "speedup_b1": NUMBER,
+    "speedup_b32": NUMBER,
+    "peak_memory_bytes": NUMBER,
+    "gpu_memory_bytes": NUMBER,
+    "energy_j": NUMBER,
+    "compress_s": NUMBER,
+    "artifact": TEXT,
+    "sha256": TEXT,
+    "theoretical_speedup": NUMBER,
+    "throughput_b32": NUMBER,
+    "accuracy_drop": NUMBER,
+    "agreement": NUMBER,
+    "validation_accuracy": NUMBER,
+    "memory_baseline_bytes": NUMBER,
+    "timing": TEXT,
+    "chain": TEXT,
+    "net": TEXT,
+    "dataset": TEXT,
+    "case_id": TEXT,
+}
+SUMMARISED = (
+    "accuracy",
+    "accuracy_drop",
+    "top5",
+    "file_bytes",
+    "compression_ratio",
+    "nonzeros",
+    "latency_ms_b1",
+    "latency_ms_b32",
+    "speedup_b1",
+    "speedup_b32",
+    "peak_memory_bytes",
+    "gpu_memory_bytes",
+    "energy_j",
+    "compress_s",
+)
+DENSE = "dense"
+
+
+def frame(records: Sequence[RunRecord]) -> pd.DataFrame:
+    """A line per chain, seed and runtime with the columns COLUMNS; the dense network first, then in the given order.
+
+    Accuracies are fractions. What was not measured is missing, never 0: a failed or refused row has its reason only.
+    """
+    ordered = dense_first(records)
+    references = {_place(one): one for one in ordered if one.chain == DENSE and one.status == "ok"}
+    lines = [_line(one, result, references.get(_place(one))) for one in ordered for result in one.runtimes or (None,)]
+    return _typed(lines, COLUMNS)
+
+
+def summary(table: pd.DataFrame) -> pd.DataFrame:
+    """A line per chain and runtime: how many seeds went well, mean, standard deviation and 95 % interval of each of
+    SUMMARISED over them (Student's t). `reason` is the first of those that did not."""
+    lines = []
+    for _, chain in table.groupby(["chain", "net", "dataset"], sort=False):
+        for runtime in [name for name in dict.fromkeys(chain["runtime"]) if name] or [""]:
+            group = chain[chain["runtime"].isin([runtime, ""])]  # a case that failed as a whole names no runtime
+            lines.append(_summary_line(group, runtime))
+    names = [f"{name}_{part}" for name in SUMMARISED for part in ("mean", "std", "low", "high")]
+    columns = dict.fromkeys(("method", "runtime"), TEXT) | dict.fromkeys(("seeds", "ok"), WHOLE)
+    return _typed(lines, columns | {"reason": TEXT} | dict.fromkeys(names, NUMBER) | {"chain": TEXT})
+
+
+def several_seeds(table: pd.DataFrame) -> bool:
+    """Whether a summary over seeds says more than the lines themselves."""
+    return table["seed"].nunique() > 1
+
+
+def dense_first(records: Sequence[RunRecord]) -> list[RunRecord]:
+    """The records with the dense ones in front, otherwise in the given order."""
+    return sorted(records, key=lambda one: one.chain != DENSE)
+
+
+def reference(one: RunRecord, records: Iterable[RunRecord]) -> RunRecord | None:
+    """The dense record of the same net, data set and seed, or None where it is missing or went wrong."""
+    return next((r for r in records if r.chain == DENSE and r.status == "ok" and _place(r) == _place(one)), None)
+
+
+def find(measurements: Iterable[Measurement], quantity: str, batch: int | None = None) -> Measurement | None:
+    """The first measurement of `quantity`, of that batch size where one is named."""
+    for one in measurements:
+        if one.quantity == quantity and (batch is None or one.protocol.get("batch") == batch):
+            return one
+    return None
+
+
+def middle(measurement: Measurement | None) -> float:
+    """The median of the samples in their unit; NaN where there is none."""
+    return quartiles(measurement.samples).median if measurement else math.nan
+
+
+def unstable(measurement: Measurement) -> bool:
+    """Whether the samples spread too widely for their median to be trusted to a few per cent."""
+    return quartiles(measurement.samples).spread > UNSTABLE_SPREAD
+
+
+def same_runtime(record: RunRecord | None, runtime: str) -> RuntimeResult | None:
+    """What `runtime` made of `record`, where it went well."""
+    results = record.runtimes if record else ()
+    return next((one for one in results if one.runtime == runtime and one.status == "ok"), None)
+
+
+def _typed(lines: Sequence[dict[str, object]], columns: dict[str, str]) -> pd.DataFrame:
+    """A frame with exactly `columns`; text that is missing is empty, numbers that are missing are missing."""
+    data = pd.DataFrame(lines, columns=list(columns))
+    texts = [name for name, kind in columns.items() if kind == TEXT]
+    return data.astype(dict.fromkeys(texts, "object")).fillna(dict.fromkeys(texts, "")).astype(columns)
+
+
+def _summary_line(group: pd.DataFrame, runtime: str) -> dict[str, object]:
+    good = group[group["status"] == "ok"]
+    reasons = [f"{line.status}: {line.reason}" for line in group.itertuples() if line.status != "ok"]
+    line: dict[str, object] = {"method": group["method"].iloc[0], "runtime": runtime, "chain": group["chain"].iloc[0]}
+    line |= {"seeds": len(group), "ok": len(good), "reason": reasons[0] if reasons else ""}
+    for name in SUMMARISED:
+        spread = over_seeds([float(value) for value in good[name].dropna()])
+        line |= {f"{name}_mean": spread.mean, f"{name}_std": spread.std}
+        line |= {f"{name}_low": spread.low, f"{name}_high": spread.high}
+    return line
+
+
+def _place(one: RunRecord) -> tuple[str, str, int]:
+    return one.net, one.dataset, one.seed
+
+
+def _line(one: RunRecord, result: RuntimeResult | None, dense: RunRecord | None) -> dict[str, object]:
+    line: dict[str, object] = {
+        "method": one.label,
+        "seed": one.seed,
+        "status": one.status,
+        "reason": one.reason,
+        "runtime": result.runtime if result else "",
+        "chain": one.chain,
+        "net": one.net,
+        "dataset": one.dataset,
+        "case_id": one.case_id,
+    }
+    if one.file_bytes:
+        line |= _stored(one, dense)
+    if result:
+        if one.status == "ok":
+            line |= {"status": result.status, "reason": result.reason or one.reason}
+        line |= _measured(result, same_runtime(dense, result.runtime), is_dense=one.chain == DENSE)
+    return line
+
+
+def _stored(one: RunRecord, dense: RunRecord | None) -> dict[str, object]:
+    return {
+        "parameters": one.parameters,
+        "nonzeros": one.nonzeros,
+        "information_bits": one.information_bits,
+        "file_bytes": one.file_bytes,
+        "compression_ratio": dense.file_bytes / one.file_bytes if dense else math.nan,
+        "macs": one.macs,
+        "theoretical_speedup": dense.macs / one.macs if dense and one.macs else math.nan,
+        "compress_s": one.compress_s,
+        "artifact": one.artifact,
+        "sha256": one.sha256,
+        "validation_accuracy": one.validation_accuracy,
+    }
+
+
+def _measured(result: RuntimeResult, dense: RuntimeResult | None, *, is_dense: bool) -> dict[str, object]:
+    own = result.measurements
+    memory = find(own, "peak_memory")
+    line: dict[str, object] = {
+        "kernels": result.kernels,
+        "agreement": result.agreement,
+        "throughput_b32": middle(find(own, "throughput", 32)),
+        "peak_memory_bytes": middle(memory),
+        "memory_baseline_bytes": memory.protocol.get("baseline_bytes") if memory else None,
+        "gpu_memory_bytes": middle(find(own, "gpu_memory_allocator") or find(own, "gpu_memory_nvml")),
+        "energy_j": middle(find(own, "energy")),
+        "timing": _timing_note(own),
+    }
+    for batch in (1, 32):
+        latency = middle(find(own, "latency", batch))
+        beside = middle(find(result.dense_measurements, "latency", batch))
+        line[f"latency_ms_b{batch}"] = 1000 * latency
+        line[f"speedup_b{batch}"] = (1.0 if latency > 0 else math.nan) if is_dense else beside / latency
+    return line | _scored(result, dense)
+
+
+def _scored(result: RuntimeResult, dense: RuntimeResult | None) -> dict[str, object]:
+    if result.accuracy is None or not result.accuracy.seen:
+        return {}
+    correct, seen = result.accuracy.correct, result.accuracy.seen
+    low, high = wilson(correct, seen)
+    line: dict[str, object] = {"accuracy": correct / seen, "accuracy_low": low, "accuracy_high": high}
+    line["top5"] = result.accuracy.top5_correct / seen
+    if dense and dense.accuracy and dense.accuracy.seen:
+        line["accuracy_drop"] = dense.accuracy.correct / dense.accuracy.seen - correct / seen
+    return line
+
+
+def _timing_note(measurements: Iterable[Measurement]) -> str:
+    """`unstable: batch 1 spreads 14 %` for every latency whose interquartile range is wide beside its median."""
+    wide = [one for one in measurements if one.quantity == "latency" and unstable(one)]
+    parts = [f"batch {m.protocol.get('batch', '?')} spreads {100 * quartiles(m.samples).spread:.0f} %" for m in wide]
+    return "unstable: " + ", ".join(parts) if parts else ""
