@@ -1,0 +1,122 @@
+"""Compress a network in several ways and get a table and figures to trust: `python run_bench.py --help`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from baselines.errors import UsageError
+from bench.options import Command, parse_command
+
+OK, SOME_FAILED, BAD_USAGE, INTERRUPTED = 0, 1, 2, 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command; returns its exit code."""
+    console = Console(highlight=False)
+    try:
+        command = parse_command(sys.argv[1:] if arguments is None else arguments)
+        actions = {"run": run, "plan": show_plan, "list": show_list, "report": report, "evaluate": evaluate}
+        return actions[command.action](command, console)
+    except UsageError as error:
+        print(f"run_bench.py: {error}", file=sys.stderr)
+        return BAD_USAGE
+
+
+def run(command: Command, console: Console) -> int:
+    """Trains, compresses, measures and reports."""
+    import reports
+    from bench.inputs import make_job
+    from bench.progress import progress
+    from bench.runner import Runner, claim
+    from methods import METHODS
+
+    with progress(console) as watcher:
+        watcher.say("reading data and planning")
+        job = make_job(command, METHODS, watcher.say)
+        claim(job)
+        try:
+            records = Runner(job, watcher).run()
+        except KeyboardInterrupt:
+            watcher.say(
+                f"interrupted: finished cases and epochs are kept in {job.out}; the same command goes on from there"
+            )
+            return INTERRUPTED
+    reports.draw(records, job.out, title=_title(records), command=command.typed)
+    console.print(reports.terminal_table(records, console.width))
+    console.print(f"report: {job.out / 'report.md'}", soft_wrap=True)
+    bad = [record for record in records if record.status != "ok"]
+    for record in bad:
+        console.print(f"{record.label} (seed {record.seed}) {record.status}: {record.reason}", markup=False)
+    return SOME_FAILED if bad else OK
+
+
+def _title(records: Sequence) -> str:  # type: ignore[type-arg]
+    return f"{records[0].net} on {records[0].dataset}"
+
+
+def show_plan(command: Command, console: Console) -> int:
+    """Prints the cases, what is cached and the estimated time; runs nothing."""
+    from bench.estimate import plan_seconds
+    from bench.inputs import make_job
+    from bench.progress import clock
+    from bench.runner import finished
+    from methods import METHODS
+
+    job = make_job(command, METHODS, console.print)
+    recorded = {case.id for case in job.plan.cases if finished(job, case)}
+    have = {stage for case in job.plan.cases for stage in case.stage_ids if job.cache.has(stage)}
+    seconds = plan_seconds(job.plan, job.sizes, have, recorded)
+    for case in job.plan.cases:
+        cached = sum(stage in have for stage in case.stage_ids)
+        state = "done" if case.id in recorded else f"{cached} of {len(case.stage_ids)} stages cached"
+        line = f"{case.id}  seed {case.seed}  {clock(seconds[case.id]):>8}  {state:<24} {case.text}"
+        console.print(line, markup=False, soft_wrap=True)
+    console.print(f"{len(job.plan.cases)} cases, about {clock(sum(seconds.values()))} (h:mm:ss or m:ss) into {job.out}")
+    return OK
+
+
+def show_list(command: Command, console: Console) -> int:
+    """Prints methods with their hyperparameters, nets, data sets and runtimes."""
+    from baselines.data import DATASETS
+    from baselines.nets import NETS
+    from bench.listing import methods_table, names_table
+    from bench.runtimes import RUNTIMES
+    from methods import METHODS
+
+    console.print(methods_table(METHODS))
+    about_nets = "any torchvision classifier by name, timm:NAME, path/to/file.py:factory"
+    console.print(names_table("networks (--net)", NETS, about_nets))
+    console.print(names_table("data sets (--dataset)", DATASETS))
+    console.print(names_table("runtimes (--runtimes)", RUNTIMES))
+    return OK
+
+
+def report(command: Command, console: Console) -> int:
+    """Draws a run's tables and figures again from its records."""
+    import reports
+
+    assert command.target
+    try:
+        records, typed = reports.load_run(command.target)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    reports.draw(records, command.target, title=_title(records), command=typed)
+    console.print(reports.terminal_table(records, console.width))
+    console.print(f"report: {command.target / 'report.md'}", soft_wrap=True)
+    return OK
+
+
+def evaluate(command: Command, console: Console) -> int:
+    """Scores and times one artifact again, in a fresh process, from the file alone."""
+    from bench.evaluate import evaluate_file
+
+    assert command.target
+    return evaluate_file(Path(command.target), command.options, console)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

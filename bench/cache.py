@@ -1,0 +1,76 @@
+"""Networks that training has paid for, by content id: shared by all cases and all runs.
+
+An entry is one file in the artifact's container, in training form (constraints and all), so a chain goes on from it
+bit for bit. An entry that is damaged counts as missing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch.fx import GraphModule
+
+from bench import artifact
+from bench.records import EpochLog, from_data
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A network as one stage left it."""
+
+    model: GraphModule
+    training: tuple[EpochLog, ...] = ()  # of this stage alone
+    seconds: float = 0.0  # of this stage alone, all sittings
+
+
+class StageCache:
+    """Stages on disk.
+
+    folder: made when first written to.
+    complain: told, in a line, of each entry that could not be read.
+    """
+
+    def __init__(self, folder: Path, complain: Callable[[str], None]) -> None:
+        self._folder = folder
+        self._complain = complain
+
+    def path(self, stage_id: str) -> Path:
+        return self._folder / "stages" / f"{stage_id}.nnc"
+
+    def has(self, stage_id: str) -> bool:
+        """Whether there is an entry; it may still turn out to be damaged."""
+        return self.path(stage_id).is_file()
+
+    def load(self, stage_id: str) -> Stage | None:
+        """The entry, or None where there is none that can be read."""
+        path = self.path(stage_id)
+        if not path.is_file():
+            return None
+        try:
+            found = artifact.load(path)
+            logs = tuple(from_data(EpochLog, log) for log in found.metadata["training"])
+            return Stage(found.model, logs, float(found.metadata["seconds"]))
+        except (artifact.ArtifactError, KeyError, TypeError) as error:
+            self._complain(f"cache entry {path} is damaged and will be made again: {error}")
+            return None
+
+    def store(self, stage_id: str, stage: Stage) -> None:
+        """Writes the entry whole, then drops the snapshots that led to it."""
+        path = self.path(stage_id)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        logs = [dataclasses.asdict(log) for log in stage.training]
+        artifact.save(stage.model, path, {"training": logs, "seconds": stage.seconds})
+        for snapshot in self._snapshots(stage_id):
+            snapshot.unlink(missing_ok=True)
+
+    def snapshot(self, stage_id: str, index: int) -> Path:
+        """Where the `index`-th training of a stage under way keeps its last epoch."""
+        folder = self._folder / "snapshots"
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder / f"{stage_id}.{index}.pt"
+
+    def _snapshots(self, stage_id: str) -> list[Path]:
+        return sorted((self._folder / "snapshots").glob(f"{stage_id}.*.pt"))

@@ -1,0 +1,108 @@
+"""From options to a job: opens the data, describes the network's source by content, and makes the plan."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from baselines import data as datasets
+from baselines import nets
+from baselines.data import ImageData
+from baselines.errors import UsageError, nearest
+from baselines.training import Recipe, default_recipe
+from bench.cache import StageCache
+from bench.estimate import Sizes
+from bench.grammar import Methods, parse_chains
+from bench.measure.macs import macs_of
+from bench.options import Command, Options
+from bench.plan import Source, content_id, make_plan
+from bench.runner import Job, set_up_torch
+from bench.runtimes import RUNTIMES
+from methods.graph import trace
+
+
+def make_job(command: Command, methods: Methods, complain: Callable[[str], None]) -> Job:
+    """The job that `command` asks for, checked as far as it can be without training.
+
+    Raises:
+        UsageError: something that cannot be carried out.
+    """
+    options = command.options
+    chains = parse_chains(options.methods, methods, options.layers)
+    for runtime in options.runtimes:
+        if runtime not in RUNTIMES:
+            raise UsageError(f"unknown runtime {runtime!r}: {nearest(runtime, RUNTIMES)}")
+    device = "cuda" if options.device == "auto" and torch.cuda.is_available() else options.device
+    device = "cpu" if device == "auto" else device
+    set_up_torch(device, options.deterministic)
+    request = {"name": options.dataset, "data_dir": str(options.data_dir.expanduser().resolve())}
+    data = datasets.load(options.dataset, data_dir=Path(request["data_dir"]), download=options.download)
+    recipe = make_recipe(options)
+
+    def make_network(seed: int) -> torch.nn.Module:
+        return nets.build(
+            options.net,
+            classes=data.classes,
+            input_shape=data.input_shape,
+            seed=seed,
+            pretrained=options.pretrained,
+            weights=options.weights,
+        )
+
+    macs = macs_of(trace(make_network(0)), data.input_shape)
+    plan = make_plan(
+        Source(_describe_net(options), _describe_data(data), recipe, device.partition(":")[0]),
+        chains,
+        seeds=options.seeds,
+        runtimes=options.runtimes,
+        threads=options.threads,
+        command=command.typed,
+    )
+    name = options.net.rpartition("/")[2].replace(":", "-")
+    out = options.out or Path("runs") / f"{name}-{options.dataset.partition(':')[0]}-{plan.id[:8]}"
+    sizes = Sizes(macs, data.count("train"), data.count("test"), device.startswith("cuda"))
+    return Job(plan, data, request, make_network, sizes, device, out, StageCache(options.cache, complain))
+
+
+def make_recipe(options: Options) -> Recipe:
+    """The net's recipe on the data set with what the options change. A person's own checkpoint is not trained further
+    unless `--epochs` says so."""
+    recipe = default_recipe(options.net, options.dataset)
+    changes: dict[str, Any] = {
+        name: value
+        for name in ("epochs", "finetune_epochs", "batch_size", "lr", "precision")
+        if (value := getattr(options, name)) is not None
+    }
+    if options.weights and options.epochs is None:
+        changes["epochs"] = 0
+    return dataclasses.replace(recipe, deterministic=options.deterministic, **changes)
+
+
+def _describe_net(options: Options) -> dict[str, Any]:
+    source = options.net.rpartition(":")[0]
+    own_file = Path(source) if source.endswith(".py") else None
+    return {
+        "spec": options.net,
+        "pretrained": options.pretrained,
+        "weights": _file_hash(options.weights) if options.weights else "",
+        "file": _file_hash(own_file) if own_file else "",
+    }
+
+
+def _file_hash(path: Path) -> str:
+    if not path.is_file():
+        raise UsageError(f"{path} is not there: give the path of a file")
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _describe_data(data: ImageData) -> dict[str, Any]:
+    parts = {split: data.count(split) for split in ("train", "validation", "test")}
+    statistics = [round(float(value), 9) for value in (*data.mean, *data.std)]
+    shape = [int(size) for size in data.input_shape]
+    about = {"title": data.name, "classes": list(data.class_names), "shape": shape, "parts": parts, "norm": statistics}
+    return {**about, "id": content_id(about)}

@@ -1,0 +1,235 @@
+"""The command's options: one table for the command line and for `--config` files. No torch here."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NoReturn
+
+import yaml
+
+from baselines.errors import UsageError, nearest
+
+
+def _whole(text: str) -> int:
+    return int(text)
+
+
+def _seeds(text: str) -> tuple[int, ...]:
+    seeds = tuple(int(part) for part in str(text).split(","))
+    if len(set(seeds)) < len(seeds) or min(seeds) < 0:
+        raise ValueError("seeds must differ and not be negative")
+    return seeds
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(part.strip() for part in str(text).split(",") if part.strip()))
+
+
+def _option(default: Any, help: str, example: str, parse: Any = str, choices: tuple[str, ...] = ()) -> Any:
+    metadata = {"help": help, "example": example, "parse": parse, "choices": choices}
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a person asked for. Each field is an option of the same name, with dashes."""
+
+    methods: str = _option(
+        "dct,qat,prune",
+        "chains of methods, a row each: NAME[:KEY=VALUE]..., joined by + to run in order; values a/b/c make rows",
+        '--methods "dct:keep=0.25:layers=linear,prune:sparsity=0.5/0.8/0.9,prune:sparsity=0.8+qat"',
+    )
+    net: str = _option(
+        "resnet18",
+        "a network of --list, any torchvision classifier, timm:NAME, or path/to/file.py:factory",
+        "--net alexnet:width=1024",
+    )
+    dataset: str = _option("digits", "a data set of --list; `folder` is a folder of class folders", "--dataset mnist")
+    data_dir: Path = _option(Path(".data"), "where data sets are looked for", "--data-dir ~/data", Path)
+    download: bool = _option(False, "fetch a data set that is missing", "--download", bool)
+    layers: str = _option(
+        "all",
+        "which layers methods act on where the chain does not say",
+        "--layers linear",
+        str,
+        ("all", "conv", "linear"),
+    )
+    epochs: int | None = _option(None, "epochs of dense training (default: the net's recipe)", "--epochs 12", _whole)
+    finetune_epochs: int | None = _option(
+        None, "epochs each method may train (default: the net's recipe)", "--finetune-epochs 4", _whole
+    )
+    batch_size: int | None = _option(None, "images a training step (default: the recipe)", "--batch-size 128", _whole)
+    lr: float | None = _option(None, "peak learning rate of dense training (default: the recipe)", "--lr 0.1", float)
+    precision: str = _option(
+        "auto",
+        "arithmetic of training; auto takes bf16 where it is the faster one",
+        "--precision fp32",
+        str,
+        ("auto", "fp32", "bf16"),
+    )
+    seeds: tuple[int, ...] = _option((0,), "seeds, each with a dense network of its own", "--seeds 0,1,2", _seeds)
+    deterministic: bool = _option(False, "refuse operations whose result may vary", "--deterministic", bool)
+    device: str = _option("auto", "auto, cpu, cuda or cuda:N", "--device cuda:0")
+    threads: int = _option(1, "CPU threads while latency and memory are measured", "--threads 2", _whole)
+    runtimes: tuple[str, ...] = _option(
+        ("eager", "onnxruntime"),
+        "what runs the file: eager, onnxruntime, inductor",
+        "--runtimes eager,inductor",
+        _names,
+    )
+    weights: Path | None = _option(
+        None, "a trained checkpoint (.pt or .safetensors state dict) to start from", "--weights my_resnet18.pt", Path
+    )
+    pretrained: bool = _option(False, "start from the library's trained weights", "--pretrained", bool)
+    out: Path | None = _option(None, "folder of this run (default: runs/NET-DATASET-ID)", "--out runs/first", Path)
+    cache: Path = _option(Path("runs/.cache"), "trained networks, shared by all runs", "--cache /scratch/nets", Path)
+
+    def __post_init__(self) -> None:
+        limits = {"epochs": 0, "finetune_epochs": 0, "batch_size": 2, "threads": 1}
+        for name, least in limits.items():
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise UsageError(f"{_flag(name)} must be {least} or more, got {value}")
+        if self.lr is not None and not 0 < self.lr < float("inf"):
+            raise UsageError(f"--lr must be a positive number, got {self.lr}")
+        if not self.runtimes:
+            raise UsageError("--runtimes is empty: name at least one, as in --runtimes eager")
+        kind, _, index = self.device.partition(":")
+        if kind not in ("auto", "cpu", "cuda") or (index and (kind != "cuda" or not index.isdigit())):
+            raise UsageError(f"--device must be auto, cpu, cuda or cuda:N, got {self.device!r}")
+
+
+@dataclass(frozen=True)
+class Command:
+    """One call of the command: what to do, and with which options."""
+
+    options: Options
+    action: str  # "run", "plan", "list", "report", "evaluate"
+    target: Path | None = None  # the run's folder, or the artifact
+    typed: str = ""  # the command as typed, to be shown in the report
+
+
+_ACTIONS = {
+    "plan": (None, "print the cases, what is cached and the estimated time; run nothing", "--plan"),
+    "list": (None, "print methods with their hyperparameters, nets, data sets and runtimes", "--list"),
+    "report": ("RUN", "draw a run's tables and figures again, without torch", "--report runs/first"),
+    "evaluate": (
+        "FILE",
+        "score and time one artifact again, from the file alone",
+        "--evaluate runs/first/artifacts/dct.nnc",
+    ),
+}
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        unknown = message.removeprefix("unrecognized arguments: ")
+        if unknown != message and unknown.startswith("--"):
+            flag = unknown.split()[0].split("=")[0]
+            message = (
+                f"unknown option {flag}: {nearest(flag, [_flag(name) for name in (*_names_of_options(), *_ACTIONS)])}"
+            )
+        raise UsageError(message)
+
+
+def _names_of_options() -> list[str]:
+    return [option.name for option in dataclasses.fields(Options)]
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line's parser."""
+    made = _Parser(
+        prog="run_bench.py",
+        description="Compress a network in several ways; every row of the table is one file, measured from that file.",
+        epilog="exit code: 0 every case ran, 1 some case failed or was refused, 2 the command cannot be carried out",
+        formatter_class=argparse.RawTextHelpFormatter,
+        allow_abbrev=False,
+    )
+    for option in dataclasses.fields(Options):
+        about = option.metadata
+        shown = "" if option.default is None or option.default is False else f" (default: {_shown(option.default)})"
+        text = f"{about['help']}{shown}\n  e.g. {about['example']}".replace("%", "%%")
+        if about["parse"] is bool:
+            made.add_argument(_flag(option.name), action="store_const", const="true", help=text)
+        else:
+            made.add_argument(_flag(option.name), metavar=option.name.upper(), help=text)
+    made.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE.yaml",
+        help="options from a file; the command line wins\n  e.g. --config examples/sweep.yaml",
+    )
+    group = made.add_mutually_exclusive_group()
+    for name, (metavar, help_text, example) in _ACTIONS.items():
+        text = f"{help_text}\n  e.g. {example}"
+        if metavar:
+            group.add_argument(_flag(name), type=Path, metavar=metavar, help=text)
+        else:
+            group.add_argument(_flag(name), action="store_true", help=text)
+    return made
+
+
+def _shown(value: Any) -> str:
+    return ",".join(str(item) for item in value) if isinstance(value, tuple) else str(value)
+
+
+def parse_command(arguments: Sequence[str]) -> Command:
+    """The command that `arguments` (without the program's name) ask for.
+
+    Raises:
+        UsageError: an option or value that cannot be; the message is one line.
+    """
+    typed = parser().parse_args(arguments)
+    values: dict[str, Any] = _read_config(typed.config) if typed.config else {}
+    values |= {name: value for name in _names_of_options() if (value := getattr(typed, name)) is not None}
+    known = {option.name: option for option in dataclasses.fields(Options)}
+    options = Options(**{name: _parsed(known[name], value) for name, value in values.items()})
+    action = next((name for name in _ACTIONS if getattr(typed, name)), "run")
+    target = getattr(typed, action) if action in ("report", "evaluate") else None
+    return Command(options, action, target, shlex.join(["python", "run_bench.py", *arguments]))
+
+
+def _parsed(option: dataclasses.Field[Any], value: Any) -> Any:
+    about = option.metadata
+    flag = _flag(option.name)
+    if about["parse"] is bool:
+        if str(value).lower() not in ("true", "false"):
+            raise UsageError(f"{flag} must be true or false, got {value!r}")
+        return str(value).lower() == "true"
+    try:
+        parsed = about["parse"](value if isinstance(value, str) else str(value))
+    except ValueError as error:
+        raise UsageError(f"{flag} cannot be {value!r}: write it as in {about['example']}") from error
+    if about["choices"] and parsed not in about["choices"]:
+        raise UsageError(f"{flag} must be one of {', '.join(about['choices'])}, got {parsed!r}")
+    return parsed.expanduser() if isinstance(parsed, Path) else parsed
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        raise UsageError(f"--config {path} cannot be read: {reason}") from error
+    if data is None:
+        return {}
+    if not isinstance(data, dict):
+        raise UsageError(f"--config {path} must hold `option: value` lines, got a {type(data).__name__}")
+    values = {}
+    for key, value in data.items():
+        name = str(key).replace("-", "_")
+        if name not in _names_of_options():
+            names = [option.replace("_", "-") for option in _names_of_options()]
+            raise UsageError(f"--config {path} has an unknown option {key!r}: {nearest(str(key), names)}")
+        if value is not None:
+            values[name] = ",".join(str(item) for item in value) if isinstance(value, list) else value
+    return values

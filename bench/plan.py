@@ -1,0 +1,108 @@
+"""What a run does: cases, each with an id that hashes everything its result depends on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from baselines.training import Recipe
+from bench.grammar import Chain, Stage
+from bench.records import SCHEMA
+
+_DENSE_FIELDS_LEFT_OUT = ("finetune_epochs", "finetune_lr")  # the dense network does not depend on them
+
+
+def content_id(data: Any) -> str:
+    """The first 16 hex digits of the SHA-256 of `data` as canonical JSON."""
+    text = json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a dense network comes from. `data` and `net` describe contents, not only names: see `bench.inputs`."""
+
+    net: dict[str, Any]  # spec, hash of a person's own file, hash of a checkpoint, pretrained or not
+    data: dict[str, Any]  # name, shape, classes, counts, mean and std of the training part
+    recipe: Recipe
+    device: str  # "cpu" or "cuda": results of the two differ
+
+    def dense_id(self, seed: int) -> str:
+        """Id of the dense network of that seed."""
+        recipe = {key: value for key, value in asdict(self.recipe).items() if key not in _DENSE_FIELDS_LEFT_OUT}
+        return content_id(
+            {
+                "schema": SCHEMA,
+                "net": self.net,
+                "data": self.data,
+                "recipe": recipe,
+                "seed": seed,
+                "device": self.device,
+            }
+        )
+
+    def stage_id(self, before: str, stage: Stage, seed: int) -> str:
+        """Id of what `stage` makes of the network with id `before`."""
+        return content_id({"before": before, "stage": stage.text, "recipe": asdict(self.recipe), "seed": seed})
+
+
+@dataclass(frozen=True)
+class Case:
+    """One row: a chain on one seed's dense network. `chain` is None for the dense network itself."""
+
+    source: Source
+    chain: Chain | None
+    seed: int
+    runtimes: tuple[str, ...]
+    threads: int
+
+    @property
+    def label(self) -> str:
+        return self.chain.label if self.chain else "dense"
+
+    @property
+    def text(self) -> str:
+        return self.chain.text if self.chain else "dense"
+
+    @property
+    def stage_ids(self) -> tuple[str, ...]:
+        """Ids of the dense network and of each stage's result."""
+        ids = [self.source.dense_id(self.seed)]
+        for stage in self.chain.stages if self.chain else ():
+            ids.append(self.source.stage_id(ids[-1], stage, self.seed))
+        return tuple(ids)
+
+    @property
+    def id(self) -> str:
+        """Hashes all that the row depends on."""
+        return content_id(
+            {"schema": SCHEMA, "network": self.stage_ids[-1], "runtimes": self.runtimes, "threads": self.threads}
+        )
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All cases of a run, the dense network of each seed before the chains on it."""
+
+    cases: tuple[Case, ...]
+    command: str
+
+    @property
+    def id(self) -> str:
+        return content_id([case.id for case in self.cases])
+
+
+def make_plan(
+    source: Source,
+    chains: tuple[Chain, ...],
+    *,
+    seeds: tuple[int, ...],
+    runtimes: tuple[str, ...],
+    threads: int,
+    command: str,
+) -> Plan:
+    """The plan with a dense case and a case a chain, for each seed."""
+    cases = [Case(source, chain, seed, runtimes, threads) for seed in seeds for chain in (None, *chains)]
+    return Plan(tuple(cases), command)
