@@ -2,13 +2,13 @@
 
 Idea     W = C_out^T S C_in with orthonormal C_out, C_in: keep the corner of S with the lowest frequencies of both
          channel axes, train it further, and make the bases again from their name when the network is read.
-Source   truncated cosine transforms of weights: Chen et al. 2016, arXiv 1506.04449, section 3 (there over the taps of a
-         filter, hashed; here over channels, so that the product needs no dense weight). Projection: S = C_out W C_in^T is
-         the nearest in L2, since both bases are orthonormal.
+Source   truncated cosine transforms of weights: Chen et al. 2016, arXiv 1506.04449, section 3 (there over the taps of
+         a filter, and hashed; here over channels, so that computing needs no dense weight). S = C_out W C_in^T is the
+         nearest in L2, since both bases are orthonormal.
 Stored   S [keep_out, keep_in] (convolutions: [g * keep_out, keep_in, kh, kw]) and the bias.
 Cost     two small products a layer, then fine-tuning.
-Fails    the order of channels carries no smoothness, so the projection alone loses about what any fixed subspace of that
-         size loses; fine-tuning is what recovers. A layer's rank is at most that of its corner.
+Fails    the order of channels carries no smoothness, so the projection alone loses about what any fixed subspace of
+         that size loses; fine-tuning is what recovers. A layer's rank is at most that of its corner.
 """
 
 from __future__ import annotations
