@@ -15,7 +15,6 @@ from bench.records import RunRecord
 from reports.cells import (
     MISSING,
     byte_unit,
-    bytes_text,
     count_unit,
     known,
     latex,
@@ -107,12 +106,16 @@ def terminal_table(records: Sequence[RunRecord], width: int = 80) -> Table:
     over = several_seeds(table)
     rows = _rows(summary(table)) if over else _rows(table)
     means = {name: f"{name}_mean" if over else name for name in table.columns}
-    columns = _terminal_columns(means, wide=width >= WIDE)
+    columns = _terminal_columns(means, rows, wide=width >= WIDE)
     interval = f"mean of {table['seed'].nunique()} seeds, ± 95 % of the mean" if over else "± 95 % Wilson"
     reasons = list(dict.fromkeys(f"{row['method']}: {_trouble(row)}" for row in rows if _trouble(row)))
     caption = [f"accuracy: {interval}; ratio and speed-up: dense / compressed; b1, b32: batch size", *reasons]
     drawn = Table(
-        box=box.SIMPLE_HEAD, caption=Text("\n".join(caption)), caption_justify="left", pad_edge=False, padding=(0, 1)
+        box=box.SIMPLE_HEAD,
+        caption=Text("\n".join(caption)),
+        caption_justify="left",
+        pad_edge=False,
+        padding=(0, int(width >= WIDE)),
     )
     for column in columns:
         whole = column.heading != "method"
@@ -122,7 +125,7 @@ def terminal_table(records: Sequence[RunRecord], width: int = 80) -> Table:
     return drawn
 
 
-def _terminal_columns(means: dict[str, str], *, wide: bool) -> list[Column]:
+def _terminal_columns(means: dict[str, str], rows: Sequence[Row], *, wide: bool) -> list[Column]:
     def accuracy(row: Row) -> str:
         if known(row[means["accuracy"]]) is None:
             return _trouble(row).split(":")[0] or MISSING
@@ -136,15 +139,19 @@ def _terminal_columns(means: dict[str, str], *, wide: bool) -> list[Column]:
     def speedup(name: str) -> Column:
         return Column(f"speed-\nup {name}", lambda row: rounded(row[means[f"speedup_{name}"]], 2))
 
+    def size(heading: str, name: str) -> Column:
+        unit, factor = byte_unit(row[means[name]] for row in rows)
+        return Column(f"{heading}\n{unit}", _scaled(means[name], factor))
+
     times = [one for name in ("b1", "b32") for one in ([milliseconds(name)] if wide else []) + [speedup(name)]]
     return [
         Column("method", lambda row: row["method"], text=True),
         Column("runtime", lambda row: row["runtime"] or MISSING, text=True),
         Column("accuracy\n%", accuracy),
-        Column("file", lambda row: bytes_text(row[means["file_bytes"]])),
+        size("file", "file_bytes"),
         Column("ratio", lambda row: ratio(row[means["compression_ratio"]])),
         *times,
-        Column("peak\nmemory", lambda row: bytes_text(row[means["peak_memory_bytes"]])),
+        size("peak mem.", "peak_memory_bytes"),
     ]
 
 
