@@ -1,0 +1,56 @@
+"""The measuring process: `python -m bench.measure REQUEST.json ANSWER.json`. Started by bench.measure.process."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from pathlib import Path
+
+from bench.measure.messages import (
+    PROGRESS,
+    Answer,
+    MemoryRequest,
+    Request,
+    UsageAnswer,
+    read_message,
+    write_message,
+)
+
+
+def _end_with_parent() -> None:
+    """Ends this process when the parent has: a stray worker would load the machine that the next one measures."""
+
+    def wait() -> None:
+        sys.stdin.read()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def _say(text: str) -> None:
+    print(f"{PROGRESS}{text}", flush=True)
+
+
+def _answer(request: Request) -> Answer:
+    if isinstance(request, MemoryRequest):
+        from bench.measure.memory_pass import memory
+
+        return memory(request)
+    from bench.measure.score import score
+    from methods.base import UsageError
+
+    try:
+        return score(request, _say)
+    except UsageError as error:
+        return UsageAnswer(str(error))
+
+
+def main() -> None:
+    _end_with_parent()
+    question, answer = (Path(argument) for argument in sys.argv[1:])
+    write_message(_answer(read_message(question)), answer)
+
+
+if __name__ == "__main__":
+    main()

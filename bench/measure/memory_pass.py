@@ -1,0 +1,81 @@
+"""What the memory process does: reads one file, runs one batch, and says how much memory that took.
+
+Modules that a runtime may not need are imported inside functions, to keep them out of the process under test.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.measure.memory import Watch, watch
+from bench.measure.messages import MemoryAnswer, MemoryRequest
+from bench.measure.nvml import Gpu, open_gpu
+from bench.records import Measurement
+
+PASSES = 3  # memory for intermediate results is taken on the first; the rest show that it is kept
+
+
+def memory(request: MemoryRequest) -> MemoryAnswer:
+    """Peak memory of reading what the runtime deploys and running `PASSES` batches, in this process."""
+    from bench.runtimes import RUNTIMES
+
+    runtime = RUNTIMES[request.runtime]
+    runtime.warm_imports()
+    begun = watch()
+    deployed = None if request.deployed is None else Path(request.deployed)
+    model = _model(request) if deployed is None else None
+    session = runtime.load(model, deployed, threads=request.threads, device=request.device)
+    images = np.zeros((request.batch, *request.input_shape), dtype=np.float32)  # [n, c, h, w]
+    for _ in range(PASSES):
+        session.run(images)
+    on_gpu, reason = _gpu_measurements(request)
+    return MemoryAnswer(_resident(begun, request) + on_gpu, reason)
+
+
+def _model(request: MemoryRequest) -> Any:
+    from bench.artifact import load
+
+    return load(Path(request.artifact)).model
+
+
+def _protocol(request: MemoryRequest) -> dict[str, Any]:
+    return {
+        "batch": request.batch,
+        "threads": request.threads,
+        "runtime": request.runtime,
+        "device": request.device,
+        "torch_imported": request.deployed is None,
+    }
+
+
+def _resident(begun: Watch, request: MemoryRequest) -> tuple[Measurement, ...]:
+    """The process's peak, and what was resident after the imports and before the file was read."""
+    protocol = {**_protocol(request), "source": begun.source, "reset": begun.reset}
+    return (
+        Measurement("peak_memory", "B", (float(begun.peak_bytes()),), protocol),
+        Measurement("baseline_memory", "B", (float(begun.baseline_bytes),), protocol),
+    )
+
+
+def _gpu_measurements(request: MemoryRequest) -> tuple[tuple[Measurement, ...], str]:
+    """Device memory as the allocator and as the driver see it; what the driver does not tell is a reason."""
+    if request.gpu_uuid is None:
+        return (), ""
+    found = []
+    if request.deployed is None:
+        import torch
+
+        peak = float(torch.cuda.max_memory_allocated(request.device))
+        found.append(Measurement("gpu_memory_allocator", "B", (peak,), _protocol(request)))
+    gpu = open_gpu(request.gpu_uuid)
+    if not isinstance(gpu, Gpu):
+        return tuple(found), f"no device memory: {gpu}"
+    try:
+        used, scope = gpu.memory_bytes()
+    except gpu.pynvml.NVMLError as error:
+        return tuple(found), f"no device memory: NVML: {error}"
+    protocol = {**_protocol(request), "scope": scope}
+    return (*found, Measurement("gpu_memory_nvml", "B", (float(used),), protocol)), ""

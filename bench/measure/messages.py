@@ -1,0 +1,93 @@
+"""What a measuring process is asked and what it answers, as plain data in JSON files. Standard library only: the
+process that measures memory without torch reads them too."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.records import Measurement, RuntimeResult, TensorEntry, from_data, write_json
+
+PROGRESS = "@progress "  # begins a line on the worker's standard output that is meant for the parent
+
+
+@dataclass(frozen=True)
+class ScoreRequest:
+    """Accuracy, latency and energy of one artifact in every runtime asked for, and its size ledger and MACs."""
+
+    artifact: str  # path of the file that the row is
+    dense: str | None  # path of the dense artifact whose latency is interleaved, or None
+    runtimes: tuple[str, ...]
+    threads: int
+    device: str
+    data: dict[str, Any]  # arguments of baselines.data.load
+    batches: tuple[int, ...]
+    work: str  # folder for what runtimes deploy, kept from row to row
+    latency_budget_s: float  # for each batch size and runtime, dense and compressed together
+
+
+@dataclass(frozen=True)
+class ScoreAnswer:
+    """What the scoring process found."""
+
+    ledger: tuple[TensorEntry, ...]
+    file_bytes: int
+    sha256: str
+    macs: int
+    input_shape: tuple[int, ...]  # [c, h, w]
+    runtimes: tuple[RuntimeResult, ...]
+    deployed: dict[str, str | None]  # file deployed by each runtime that ran; None where it ran from the artifact
+    gpu_uuid: str | None  # of the device, as the driver writes it; None on a CPU
+
+
+@dataclass(frozen=True)
+class MemoryRequest:
+    """Peak memory of one artifact in one runtime. With `deployed`, the process never imports torch."""
+
+    runtime: str
+    artifact: str
+    deployed: str | None
+    input_shape: tuple[int, ...]  # [c, h, w]
+    batch: int
+    threads: int
+    device: str
+    gpu_uuid: str | None
+
+
+@dataclass(frozen=True)
+class MemoryAnswer:
+    """What the memory process found, and why something is missing."""
+
+    measurements: tuple[Measurement, ...]
+    reason: str
+
+
+@dataclass(frozen=True)
+class UsageAnswer:
+    """The request cannot be served, for a reason that is the person's to mend."""
+
+    message: str
+
+
+Request = ScoreRequest | MemoryRequest
+Answer = ScoreAnswer | MemoryAnswer | UsageAnswer
+_KINDS: dict[str, type[Any]] = {
+    kind.__name__: kind for kind in (ScoreRequest, ScoreAnswer, MemoryRequest, MemoryAnswer, UsageAnswer)
+}
+
+
+def write_message(message: Request | Answer, path: Path) -> None:
+    """Writes a message with its kind, whole or not at all."""
+    write_json({"kind": type(message).__name__, "content": asdict(message)}, path)
+
+
+def read_message(path: Path) -> Any:
+    """Reads what `write_message` wrote.
+
+    Raises:
+        KeyError, TypeError, ValueError: the file is not a message.
+    """
+    data = json.loads(path.read_text(encoding="utf-8"))
+    return from_data(_KINDS[data["kind"]], data["content"])

@@ -1,0 +1,248 @@
+"""What the scoring process does: reads the file, opens the test split, and puts every runtime through both.
+
+Imports torch; only the measuring process loads this module.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from baselines import data as datasets
+from bench.artifact import Artifact, load
+from bench.measure import accuracy
+from bench.measure.deployment import prepared
+from bench.measure.energy import energy
+from bench.measure.latency import Sampling, interleaved, latency
+from bench.measure.macs import macs_of
+from bench.measure.messages import ScoreAnswer, ScoreRequest
+from bench.measure.nvml import cuda_uuid, open_gpu
+from bench.records import Accuracy, Measurement, RuntimeResult
+from bench.runtimes import RUNTIMES, Runtime, Session
+from methods.base import Refused, UsageError, nearest
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What a runtime is put through."""
+
+    artifact: Artifact
+    dense: Artifact | None
+    data: datasets.ImageData
+    request: ScoreRequest
+    say: Say
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        return tuple(self.artifact.metadata["input_shape"])
+
+    @property
+    def batch(self) -> int:
+        """Images that go through at once where time is not taken."""
+        return max(self.request.batches)
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What eager predicts, which the other runtimes' predictions are held against, or why that is not known."""
+
+    accuracy: Accuracy | None
+    reason: str
+
+
+def score(request: ScoreRequest, say: Say) -> ScoreAnswer:
+    """The numbers of one artifact.
+
+    Raises:
+        UsageError: the file is damaged, a runtime's name is unknown, or the data set is missing or not the file's.
+    """
+    for name in request.runtimes:
+        if name not in RUNTIMES:
+            raise UsageError(f"unknown runtime {name!r}: {nearest(name, RUNTIMES)}")
+    torch.set_num_threads(request.threads)
+    say("reading")
+    artifact = load(Path(request.artifact))
+    dense = None if request.dense is None else load(Path(request.dense))
+    subject = Subject(artifact, dense, open_data(request.data, artifact.metadata), request, say)
+    macs = macs_of(artifact.model, subject.input_shape)
+    results, deployed = _all_runtimes(subject)
+    return ScoreAnswer(
+        ledger=artifact.ledger,
+        file_bytes=artifact.file_bytes,
+        sha256=artifact.sha256,
+        macs=macs,
+        input_shape=subject.input_shape,
+        runtimes=results,
+        deployed=deployed,
+        gpu_uuid=cuda_uuid(request.device),
+    )
+
+
+def open_data(arguments: dict[str, Any], stated: dict[str, Any]) -> datasets.ImageData:
+    """The data set, if images come out as the network was trained to see them.
+
+    Raises:
+        UsageError: it is missing, or differs in shape, classes or normalisation from what the file states.
+    """
+    rest = dict(arguments)
+    name, data_dir = rest.pop("name"), Path(rest.pop("data_dir"))
+    data = datasets.load(name, data_dir=data_dir, **rest)
+    for what, here, there in (
+        ("classes", [data.classes], [stated["classes"]]),
+        ("input shape", list(data.input_shape), stated["input_shape"]),
+        ("mean", data.mean, stated["mean"]),
+        ("standard deviation", data.std, stated["std"]),
+    ):
+        if len(here) != len(there) or not np.allclose(here, there, rtol=1e-4, atol=1e-6):
+            raise UsageError(
+                f"data set {name} has {what} {_plain(here)}, the file was made for {_plain(there)}: "
+                "give the data set, size and seed that it was made with"
+            )
+    return data
+
+
+def _plain(values: Any) -> str:
+    return ", ".join(f"{float(value):g}" for value in values)
+
+
+def _all_runtimes(subject: Subject) -> tuple[tuple[RuntimeResult, ...], dict[str, str | None]]:
+    """Results in the order asked for. Eager comes first, asked for or not: the others are held against it."""
+    names = subject.request.runtimes
+    results: dict[str, RuntimeResult] = {}
+    deployed: dict[str, str | None] = {}
+    reference = Reference(None, "") if "eager" in names or not names else _eager_reference(subject)
+    for name in sorted(names, key=lambda one: one != "eager"):
+        result, file = _try(RUNTIMES[name], subject, reference)
+        results[name] = result
+        if name == "eager":
+            reference = Reference(result.accuracy, result.reason)
+        if result.status == "ok":
+            deployed[name] = None if file is None else str(file)
+    return tuple(results[name] for name in names), deployed
+
+
+def _eager_reference(subject: Subject) -> Reference:
+    subject.say("accuracy eager")
+    try:
+        session = _session(RUNTIMES["eager"], subject.artifact, None, subject.request)
+        return Reference(accuracy.score(session.run, _test_split(subject), subject.batch), "")
+    except Exception as error:  # eager was not asked for: the runtimes that were lack their agreement and say why
+        return Reference(None, one_line(error))
+
+
+def _try(runtime: Runtime, subject: Subject, reference: Reference) -> tuple[RuntimeResult, Path | None]:
+    """What `runtime` makes of the artifact, and the file it deploys. Whatever it raises becomes its result."""
+    if reason := runtime.unavailable(subject.request.device):
+        return RuntimeResult(runtime.name, "refused", reason), None
+    try:
+        return _measured(runtime, subject, reference)
+    except Refused as error:
+        return RuntimeResult(runtime.name, "refused", one_line(error)), None
+    except Exception as error:  # a runtime may raise anything; the others go on
+        return RuntimeResult(runtime.name, "failed", f"{type(error).__name__}: {one_line(error)}"), None
+
+
+def one_line(error: Exception, limit: int = 400) -> str:
+    """An error's message on one line of at most `limit` characters."""
+    text = " ".join(str(error).split())
+    return text if len(text) <= limit else f"{text[: limit - 3]}..."
+
+
+def _measured(runtime: Runtime, subject: Subject, reference: Reference) -> tuple[RuntimeResult, Path | None]:
+    request = subject.request
+    subject.say(f"accuracy {runtime.name}")
+    deployed = prepared(runtime, subject.artifact, Path(request.work))
+    session = _session(runtime, subject.artifact, deployed, request)
+    counts = accuracy.score(session.run, _test_split(subject), subject.batch)
+    if runtime.name == "eager":
+        reference = Reference(counts, "")
+    sessions = [session]
+    if subject.dense is not None:
+        file = prepared(runtime, subject.dense, Path(request.work))
+        sessions.append(_session(runtime, subject.dense, file, request))
+    latencies = _latencies(runtime.name, sessions, subject)
+    used, no_energy = _energy(session, subject)
+    no_agreement = "" if reference.accuracy else f"no agreement: eager: {reference.reason}"
+    result = RuntimeResult(
+        runtime=runtime.name,
+        status="ok",
+        reason="; ".join(reason for reason in (no_agreement, no_energy) if reason),
+        kernels=session.kernels(),
+        accuracy=counts,
+        measurements=latencies[0] + used,
+        dense_measurements=latencies[1] if len(latencies) > 1 else (),
+        agreement=None if reference.accuracy is None else accuracy.agreement(counts, reference.accuracy),
+    )
+    return result, deployed
+
+
+def _session(runtime: Runtime, artifact: Artifact, deployed: Path | None, request: ScoreRequest) -> Session:
+    return runtime.load(artifact.model, deployed, threads=request.threads, device=request.device)
+
+
+def _test_split(subject: Subject) -> Iterator[tuple[NDArray[np.float32], NDArray[np.int64]]]:
+    """Images [n, c, h, w] and labels [n] of the whole test split."""
+    for images, labels in subject.data.batches("test", subject.batch, device="cpu"):
+        yield images.numpy(), labels.numpy()
+
+
+def _images(subject: Subject, batch: int) -> NDArray[np.float32]:
+    """The first `batch` test images, [batch, c, h, w]; repeated where the split is smaller."""
+    images, _ = next(_test_split(subject))
+    return np.ascontiguousarray(images[np.arange(batch) % len(images)])
+
+
+def _latencies(name: str, sessions: list[Session], subject: Subject) -> list[tuple[Measurement, ...]]:
+    """For each session, its latency at every batch size; samples of all sessions taken by turns."""
+    request = subject.request
+    found: list[list[Measurement]] = [[] for _ in sessions]
+    for batch in request.batches:
+        subject.say(f"latency {name} batch {batch}")
+        images = _images(subject, batch)
+        runs = [_finished_run(session, images, request.device) for session in sessions]
+        warmup, samples = interleaved(runs, Sampling.of(batch, request.latency_budget_s))
+        protocol = {
+            "batch": batch,
+            "threads": request.threads,
+            "warmup": warmup,
+            "runtime": name,
+            "device": request.device,
+            "clock": "time.perf_counter",
+            "interleaved": len(sessions) > 1,
+        }
+        for index, own in enumerate(samples):
+            found[index].append(latency(own, protocol))
+    return [tuple(one) for one in found]
+
+
+def _finished_run(session: Session, images: NDArray[np.float32], device: str) -> Callable[[], object]:
+    """A pass whose end is the end of the work. On a GPU the copies of images and logits are part of it."""
+    if not device.startswith("cuda"):
+        return lambda: session.run(images)
+
+    def run() -> None:
+        session.run(images)
+        torch.cuda.synchronize(device)
+
+    return run
+
+
+def _energy(session: Session, subject: Subject) -> tuple[tuple[Measurement, ...], str]:
+    """Joules for each image on a GPU, or why they are not known; nothing on a CPU, which has no counter here."""
+    device = subject.request.device
+    uuid = cuda_uuid(device)
+    if uuid is None:
+        return (), ""
+    run = _finished_run(session, _images(subject, subject.batch), device)
+    found = energy(open_gpu(uuid), run, subject.batch, device)
+    if found.measurement is None:
+        return (), f"no energy: {found.reason}"
+    return (found.measurement,), ""
