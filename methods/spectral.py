@@ -23,7 +23,7 @@ from torch import nn
 from torch.fx import GraphModule
 from torch.nn.utils import parametrize
 
-from methods.base import CompressionMethod, Effect, Task
+from methods.base import CompressionMethod, Effect, Refused, Task
 from methods.graph import modules_called, replace_module
 from methods.layers import SpectralConv2d, SpectralLinear
 
@@ -57,6 +57,8 @@ class Spectral(CompressionMethod, ABC):
         return f"{held[0]} has constraints on its weight, which the transform would drop" if held else None
 
     def compress(self, model: GraphModule, task: Task) -> GraphModule:
+        if reason := self.unsupported(model):
+            raise Refused(f"{self.basis} cannot run on this network: {reason}")
         model = copy.deepcopy(model)
         for path in self._transformed(model):
             replace_module(model, path, project(model.get_submodule(path), self.keep, self.basis))
