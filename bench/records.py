@@ -158,6 +158,8 @@ def from_data(kind: type[Record], data: Any) -> Record:
     Raises:
         TypeError, ValueError: the data does not fit the type.
     """
+    if not isinstance(data, dict):
+        raise TypeError(f"expected {kind.__name__}, got {data!r}")
     hints = typing.get_type_hints(kind)
     return kind(**{name: _convert(hints[name], value) for name, value in data.items()})
 
@@ -181,6 +183,6 @@ def _convert(hint: Any, value: Any) -> Any:
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     expected = origin or hint
-    if expected is not Any and not isinstance(value, expected):
+    if (expected is not Any and not isinstance(value, expected)) or (expected is int and isinstance(value, bool)):
         raise TypeError(f"expected {hint}, got {value!r}")
     return value
