@@ -1,0 +1,10 @@
+"""Runtimes: from a read artifact to a callable. Importing this imports no torch and no runtime's package."""
+
+from bench.runtimes.base import Runtime, RuntimeFailure, Session
+from bench.runtimes.eager import Eager
+from bench.runtimes.inductor import Inductor
+from bench.runtimes.onnxruntime import OnnxRuntime
+
+RUNTIMES: dict[str, Runtime] = {runtime.name: runtime for runtime in (Eager(), OnnxRuntime(), Inductor())}
+
+__all__ = ["RUNTIMES", "Runtime", "RuntimeFailure", "Session"]

@@ -25,6 +25,7 @@ from methods.layers.constraints import (
     original,
     release,
 )
+from methods.layers.quantization import ActivationQuantizer, Dequantize, WeightQuantizer
 from methods.layers.spectral import SpectralConv2d, SpectralLinear
 
 _TORCH_LAYERS: tuple[type[nn.Module], ...] = (
@@ -37,9 +38,11 @@ _TORCH_LAYERS: tuple[type[nn.Module], ...] = (
     nn.ZeroPad2d, nn.ConstantPad2d, nn.ReflectionPad2d, nn.PixelShuffle, nn.Upsample,
     nn.MultiheadAttention,
 )  # fmt: skip
-_OUR_LAYERS: tuple[type[CompressedLayer], ...] = (ChannelAffine, SpectralLinear, SpectralConv2d)
+_OUR_LAYERS: tuple[type[CompressedLayer], ...] = (ChannelAffine, SpectralLinear, SpectralConv2d, ActivationQuantizer)
 LAYERS: dict[str, type[nn.Module]] = {layer.__name__: layer for layer in (*_TORCH_LAYERS, *_OUR_LAYERS)}
-CONSTRAINTS: dict[str, type[Constraint]] = {constraint.__name__: constraint for constraint in (Mask,)}
+CONSTRAINTS: dict[str, type[Constraint]] = {
+    constraint.__name__: constraint for constraint in (Mask, WeightQuantizer, Dequantize)
+}
 _TORCH_WEIGHTS: dict[type[nn.Module], LayerScope] = {nn.Linear: "linear", nn.Conv1d: "conv", nn.Conv2d: "conv"}
 _NOT_CONFIGURATION = {"self", "device", "dtype", "inplace", "kwargs", "args"}
 _HAS = {"bias": "bias", "add_bias_kv": "bias_k"}  # arguments that switch on a tensor of that name

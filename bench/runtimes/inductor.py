@@ -1,0 +1,39 @@
+"""torch.compile with freezing: weights become constants, so int8 layers turn into oneDNN's int8 kernels.
+
+Compiling takes some 20 s a network and batch size, so this runtime runs only where it is asked for.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.runtimes.base import Runtime, Session
+
+if TYPE_CHECKING:
+    from torch.fx import GraphModule
+
+
+class Inductor(Runtime):
+    name = "inductor"
+
+    def unavailable(self, device: str) -> str | None:
+        from bench.runtimes.torch_session import no_such_device
+
+        if device == "cpu" and not any(shutil.which(compiler) for compiler in ("g++", "clang++")):
+            return "it needs a C++ compiler (g++ or clang++) on the PATH"
+        return no_such_device(device)
+
+    def prepare(self, model: GraphModule, input_shape: tuple[int, ...], folder: Path) -> Path | None:
+        return None
+
+    def load(self, model: GraphModule | None, deployed: Path | None, *, threads: int, device: str) -> Session:
+        import torch
+
+        from bench.runtimes.lowering import spelled_out
+        from bench.runtimes.torch_session import InductorSession
+
+        assert model is not None
+        torch.set_num_threads(threads)
+        return InductorSession(spelled_out(model).eval(), device)

@@ -1,0 +1,99 @@
+"""Shipped networks in the forms that runtimes take.
+
+`baked`: plain float32 tensors, for eager. `spelled_out`: quantise and dequantise as operations of their own, which
+compilers and exporters know; in eager they would be slow, so layers themselves use the native fake-quantise operation.
+"""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+from torch.fx import GraphModule
+from torch.nn.utils import parametrize
+
+from methods.graph import modules_called, replace_module
+from methods.layers import constrained_tensors, constraints, release
+from methods.layers.quantization import LARGEST_CODE, ActivationQuantizer, Dequantize, largest_weight_code
+
+_INT8_KERNELS: tuple[type[nn.Module], ...] = (nn.Conv1d, nn.Conv2d, nn.Linear)
+
+
+def baked(model: GraphModule) -> GraphModule:
+    """A copy without constraints: each tensor as the layer computes with it. Other tensors are shared, not copied."""
+    model = _sharing_copy(model)
+    for layer in list(model.modules()):
+        _bake(layer)
+    return model
+
+
+def spelled_out(model: GraphModule) -> GraphModule:
+    """A copy of a shipped network in which quantisation is `torch.ops.quantized_decomposed` operations.
+
+    Weights stay int8 codes only where an int8 kernel may read them; layers of our own compute in float32.
+    """
+    import torch.ao.quantization.fx._decomposed  # noqa: F401  # defines the operations
+
+    model = _sharing_copy(model)
+    for path, layer in modules_called(model).items():
+        if isinstance(layer, ActivationQuantizer):
+            replace_module(model, path, _Round(layer.scale.item(), int(layer.zero_point.item())))
+        elif parametrize.type_before_parametrizations(layer) in _INT8_KERNELS:
+            _spell_out_weights(layer)
+    for layer in list(model.modules()):
+        if not any(
+            isinstance(one, _ReadCodes) for name in constrained_tensors(layer) for one in constraints(layer, name)
+        ):
+            _bake(layer)
+    return model
+
+
+class _Round(nn.Module):
+    """An activation quantiser with its grid as constants of the graph."""
+
+    def __init__(self, scale: float, zero_point: int) -> None:
+        super().__init__()
+        self.scale, self.zero_point = scale, zero_point
+
+    def forward(self, activations: Tensor) -> Tensor:
+        ops, grid = torch.ops.quantized_decomposed, (self.scale, self.zero_point, 0, LARGEST_CODE, torch.uint8)
+        return ops.dequantize_per_tensor(ops.quantize_per_tensor(activations, *grid), *grid)
+
+
+class _ReadCodes(nn.Module):
+    """`Dequantize` as one operation."""
+
+    scale: Tensor
+    zero_point: Tensor
+
+    def __init__(self, scale: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("scale", scale)  # float32 [out]
+        self.register_buffer("zero_point", torch.zeros_like(scale, dtype=torch.int64))
+
+    def forward(self, codes: Tensor) -> Tensor:
+        largest = largest_weight_code(8)
+        return torch.ops.quantized_decomposed.dequantize_per_channel(
+            codes, self.scale, self.zero_point, 0, -largest, largest, torch.int8
+        )
+
+
+def _spell_out_weights(layer: nn.Module) -> None:
+    for name in list(constrained_tensors(layer)):
+        match constraints(layer, name):
+            case [Dequantize(scale=scale)]:
+                layer.parametrizations[name][0] = _ReadCodes(scale)  # type: ignore[index, union-attr, operator, assignment]
+
+
+def _bake(layer: nn.Module) -> None:
+    for name in list(constrained_tensors(layer)):
+        with torch.no_grad():
+            value = getattr(layer, name).detach()
+        release(layer, name)
+        setattr(layer, name, nn.Parameter(value, requires_grad=False))
+
+
+def _sharing_copy(model: GraphModule) -> GraphModule:
+    tensors = [*model.parameters(), *model.buffers()]
+    return copy.deepcopy(model, {id(tensor): tensor for tensor in tensors})

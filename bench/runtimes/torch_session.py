@@ -1,0 +1,90 @@
+"""Sessions that run torch modules: operation by operation, or compiled."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.fx import GraphModule
+
+from bench.runtimes.base import RuntimeFailure, Session, one_line, word_on_zeros
+from methods.layers import kind_of, weights
+from methods.layers.quantization import is_quantized
+
+_COMPILED_KERNELS = re.compile(
+    r"(?:torch\.ops\.|extern_kernels\.)"
+    r"(onednn\.q\w+|mkldnn\._convolution\w*|mkldnn\._linear\w*|mkl\._mkl_linear|convolution|addmm|mm|bmm)\b"
+)
+
+
+def no_such_device(device: str) -> str | None:
+    """The reason why torch cannot use `device`, or None."""
+    if device == "cpu" or (device.startswith("cuda") and torch.cuda.is_available()):
+        return None
+    return f"torch sees no device {device!r} here"
+
+
+class EagerSession(Session):
+    """A plain module on a device."""
+
+    def __init__(self, stored: GraphModule, module: nn.Module, device: str) -> None:
+        """stored: the network as it was read, which says what is simulated; module: what runs."""
+        self._module, self._device = module.to(device), torch.device(device)
+        self._kernels = _kernels_of_layers(stored, module)
+
+    def run(self, images: np.ndarray) -> np.ndarray:
+        return _run(self._module, images, self._device)
+
+    def kernels(self) -> str:
+        return self._kernels
+
+
+class InductorSession(Session):
+    """A module compiled with its weights frozen into it, once for each batch size."""
+
+    def __init__(self, module: nn.Module, device: str) -> None:
+        self._device = torch.device(device)
+        self._compiled = torch.compile(module.to(device), dynamic=False, options={"freezing": True})
+        self._sources: list[str] = []
+
+    def run(self, images: np.ndarray) -> np.ndarray:
+        if self._sources:
+            return _run(self._compiled, images, self._device)
+        from torch._inductor.utils import run_and_get_code
+
+        try:
+            logits, self._sources = run_and_get_code(_run, self._compiled, images, self._device)
+        except Exception as error:  # the compiler raises anything
+            raise RuntimeFailure(f"torch.compile fails: {one_line(error)}") from error
+        return logits
+
+    def kernels(self) -> str:
+        """Read from the code that the compiler wrote for the first batch."""
+        if not self._sources:
+            raise RuntimeError("nothing is compiled before the first run: call run() before kernels()")
+        counts = Counter(match for source in self._sources for match in _COMPILED_KERNELS.findall(source))
+        words = [
+            f"{'int8' if name.startswith('onednn.q') else 'fp32'} {name} x{count}"
+            for name, count in sorted(counts.items())
+        ]
+        return ", ".join(words) or "generated kernels only"
+
+
+def _run(module: Callable[[Tensor], Tensor], images: np.ndarray, device: torch.device) -> np.ndarray:
+    with torch.no_grad():
+        return module(torch.from_numpy(images).to(device)).float().cpu().numpy()
+
+
+def _kernels_of_layers(stored: GraphModule, module: nn.Module) -> str:
+    tensors = [getattr(layer, name) for _, layer, name in weights(module)]
+    counts = Counter(kind_of(layer) for layer in {id(layer): layer for _, layer, _ in weights(module)}.values())
+    dtype = {torch.float32: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16"}
+    kind = dtype.get(tensors[0].dtype, str(tensors[0].dtype)) if tensors else ""
+    words = ", ".join(f"{kind} {name} x{count}" for name, count in counts.items()) or "no layer that multiplies"
+    zeros = sum(int((tensor == 0).sum()) for tensor in tensors)
+    simulated = " (int8 simulated)" if is_quantized(stored) else ""
+    return words + simulated + word_on_zeros(zeros, sum(tensor.numel() for tensor in tensors))

@@ -1,0 +1,130 @@
+"""Where the quantisers go: every value that an int8 kernel reads or writes, each once.
+
+An integer runtime runs a layer in int8 when its inputs and its output are all on a grid (arXiv 1712.05877, section
+2.4), so on the graph, batch norms folded:
+  a layer with quantised weights reads and writes the grid, its output after the ReLU that alone reads it;
+  sums, concatenations and mean pooling write the grid when all that they read is on it;
+  what only picks or moves values (max pooling, flatten, ...) stays on the grid of its input;
+  the network's output stays float32: its errors are not averaged out by anything that follows.
+"""
+
+from __future__ import annotations
+
+import operator
+
+import torch
+import torch.nn.functional as F
+from torch import fx, nn
+from torch.fx import GraphModule
+
+from methods.layers import kind_of
+from methods.layers.base import LayerScope
+from methods.layers.quantization import ActivationQuantizer
+
+_MOVES_VALUES = {
+    "MaxPool2d", "AdaptiveMaxPool2d", "Flatten", "Unflatten", "Identity", "Dropout", "Dropout2d", "PixelShuffle",
+    "ZeroPad2d", torch.flatten, torch.reshape, torch.transpose, torch.permute, torch.unsqueeze, torch.squeeze,
+    torch.chunk, torch.split, F.max_pool2d, F.adaptive_max_pool2d, F.dropout, F.dropout2d, F.pixel_shuffle,
+    "view", "reshape", "flatten", "unflatten", "permute", "transpose", "contiguous", "squeeze", "unsqueeze", "chunk",
+    "split", "unbind",
+}  # fmt: skip
+_SPLITS = {torch.chunk, torch.split, "chunk", "split", "unbind"}
+_RECTIFIES = {"ReLU", "ReLU6", F.relu, F.relu6, torch.relu, "relu", "relu_"}
+_SUMS = {operator.add, operator.iadd, torch.add, "add", "add_"}
+_JOINS = {torch.cat, torch.concat}
+_AVERAGES = {
+    "AvgPool2d", "AdaptiveAvgPool2d", F.avg_pool2d, F.adaptive_avg_pool2d, torch.mean, "mean",
+}  # fmt: skip
+_MULTIPLIES = {"Conv1d": "conv", "Conv2d": "conv", "Linear": "linear"}
+
+
+def place_quantizers(model: GraphModule, layers: LayerScope = "all") -> GraphModule:
+    """Inserts calibrating `ActivationQuantizer`s, in place; `layers` says which layers' weights are quantised."""
+    nodes = list(model.graph.nodes)
+    on_grid: dict[fx.Node, None] = {}  # an ordered set: values that get a quantiser
+    for node in nodes:
+        if _multiplies(model, node, layers):
+            on_grid[_source(model, node.args[0])] = None
+            _add_unless_output(model, _after_relu(model, node), on_grid)
+    for node in nodes:
+        inputs = _inputs_of_follower(model, node)
+        if inputs and all(_source(model, value) in on_grid for value in inputs):
+            _add_unless_output(model, _after_relu(model, node), on_grid)
+    for node in on_grid:
+        _insert(model, node)
+    model.graph.lint()
+    model.recompile()
+    return model
+
+
+def activation_quantizers(model: nn.Module) -> list[ActivationQuantizer]:
+    """The quantisers placed in `model`, in order of placement."""
+    return [module for module in model.modules() if isinstance(module, ActivationQuantizer)]
+
+
+def _target(model: GraphModule, node: fx.Node) -> object:
+    """What `node` calls, as the tables here name it."""
+    return kind_of(model.get_submodule(str(node.target))) if node.op == "call_module" else node.target
+
+
+def _multiplies(model: GraphModule, node: fx.Node, layers: LayerScope) -> bool:
+    family = _MULTIPLIES.get(_target(model, node)) if node.op == "call_module" else None  # type: ignore[call-overload]
+    return family is not None and layers in ("all", family)
+
+
+def _inputs_of_follower(model: GraphModule, node: fx.Node) -> list[fx.Node]:
+    """The values that a sum, concatenation or mean pooling reads; empty for any other node."""
+    if node.op in ("placeholder", "get_attr", "output"):
+        return []
+    target = _target(model, node)
+    if target in _SUMS and len(node.all_input_nodes) == len(node.args) == 2:
+        return node.all_input_nodes
+    if target in _JOINS:
+        return node.all_input_nodes
+    return node.all_input_nodes[:1] if target in _AVERAGES else []
+
+
+def _moves_values(model: GraphModule, node: fx.Node) -> bool:
+    if node.op in ("placeholder", "get_attr", "output"):
+        return False
+    target = _target(model, node)
+    if target is operator.getitem:
+        return isinstance(node.args[0], fx.Node) and _target(model, node.args[0]) in _SPLITS
+    if target is F.pad:
+        return len(node.args) == 2 and not node.kwargs  # pads with 0.0, which is on every grid
+    return target in _MOVES_VALUES
+
+
+def _source(model: GraphModule, node: fx.Node) -> fx.Node:
+    """The node that computed the values of `node`."""
+    while _moves_values(model, node):
+        node = node.all_input_nodes[0]
+    return node
+
+
+def _after_relu(model: GraphModule, node: fx.Node) -> fx.Node:
+    """The ReLU that alone reads `node`, or `node`."""
+    users = list(node.users)
+    if len(users) == 1 and users[0].op != "output" and _target(model, users[0]) in _RECTIFIES:
+        return users[0]
+    return node
+
+
+def _add_unless_output(model: GraphModule, node: fx.Node, on_grid: dict[fx.Node, None]) -> None:
+    if not _is_output(model, node):
+        on_grid[node] = None
+
+
+def _is_output(model: GraphModule, node: fx.Node) -> bool:
+    return any(user.op == "output" or (_moves_values(model, user) and _is_output(model, user)) for user in node.users)
+
+
+def _insert(model: GraphModule, node: fx.Node) -> None:
+    """Puts a quantiser after `node`; all that read `node` read the quantiser."""
+    path = f"{node.name}_quantizer"
+    while path in dict(model.named_modules()):
+        path += "_"
+    model.add_submodule(path, ActivationQuantizer())
+    with model.graph.inserting_after(node):
+        quantizer = model.graph.call_module(path, (node,))
+    node.replace_all_uses_with(quantizer, delete_user_cb=lambda user: user is not quantizer)
