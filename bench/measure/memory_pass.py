@@ -5,6 +5,8 @@ Modules that a runtime may not need are imported inside functions, to keep them 
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +25,12 @@ def memory(request: MemoryRequest) -> MemoryAnswer:
     from bench.runtimes import RUNTIMES
 
     runtime = RUNTIMES[request.runtime]
-    runtime.warm_imports()
+    if reason := runtime.unavailable(request.device):  # asking also imports what the runtime needs, before the watch
+        raise RuntimeError(reason)
+    read = _reader(request)
     begun = watch()
     deployed = None if request.deployed is None else Path(request.deployed)
-    model = _model(request) if deployed is None else None
-    session = runtime.load(model, deployed, threads=request.threads, device=request.device)
+    session = runtime.load(read(), deployed, threads=request.threads, device=request.device)
     images = np.zeros((request.batch, *request.input_shape), dtype=np.float32)  # [n, c, h, w]
     for _ in range(PASSES):
         session.run(images)
@@ -35,10 +38,13 @@ def memory(request: MemoryRequest) -> MemoryAnswer:
     return MemoryAnswer(_resident(begun, request) + on_gpu, reason)
 
 
-def _model(request: MemoryRequest) -> Any:
+def _reader(request: MemoryRequest) -> Callable[[], Any]:
+    """Reads the network from the artifact, where that is what the runtime runs from."""
+    if request.deployed is not None:
+        return lambda: None
     from bench.artifact import load
 
-    return load(Path(request.artifact)).model
+    return lambda: load(Path(request.artifact)).model
 
 
 def _protocol(request: MemoryRequest) -> dict[str, Any]:
@@ -47,16 +53,17 @@ def _protocol(request: MemoryRequest) -> dict[str, Any]:
         "threads": request.threads,
         "runtime": request.runtime,
         "device": request.device,
-        "torch_imported": request.deployed is None,
+        "torch_imported": "torch" in sys.modules,
     }
 
 
 def _resident(begun: Watch, request: MemoryRequest) -> tuple[Measurement, ...]:
     """The process's peak, and what was resident after the imports and before the file was read."""
     protocol = {**_protocol(request), "source": begun.source, "reset": begun.reset}
+    peak, baseline = float(begun.peak_bytes()), float(begun.baseline_bytes)
     return (
-        Measurement("peak_memory", "B", (float(begun.peak_bytes()),), protocol),
-        Measurement("baseline_memory", "B", (float(begun.baseline_bytes),), protocol),
+        Measurement("peak_memory", "B", (peak,), {**protocol, "baseline_bytes": baseline}),
+        Measurement("baseline_memory", "B", (baseline,), protocol),
     )
 
 

@@ -24,8 +24,8 @@ from bench.measure.macs import macs_of
 from bench.measure.messages import ScoreAnswer, ScoreRequest
 from bench.measure.nvml import cuda_uuid, open_gpu
 from bench.records import Accuracy, Measurement, RuntimeResult
-from bench.runtimes import RUNTIMES, Runtime, Session
-from methods.base import Refused, UsageError, nearest
+from bench.runtimes import RUNTIMES, Runtime, RuntimeFailure, Session
+from methods.base import UsageError, nearest
 
 Say = Callable[[str], None]
 
@@ -144,7 +144,7 @@ def _try(runtime: Runtime, subject: Subject, reference: Reference) -> tuple[Runt
         return RuntimeResult(runtime.name, "refused", reason), None
     try:
         return _measured(runtime, subject, reference)
-    except Refused as error:
+    except RuntimeFailure as error:
         return RuntimeResult(runtime.name, "refused", one_line(error)), None
     except Exception as error:  # a runtime may raise anything; the others go on
         return RuntimeResult(runtime.name, "failed", f"{type(error).__name__}: {one_line(error)}"), None
