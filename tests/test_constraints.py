@@ -125,6 +125,31 @@ def test_a_copy_has_constraints_of_its_own(layer):
     assert (other.weight[~KEEP] != 0).all()
 
 
+def test_what_is_done_to_a_copy_is_not_done_to_the_layer(layer):
+    constrain(layer, "weight", Mask.of(KEEP))
+    constrain(copy.deepcopy(layer), "bias", Doubled())
+    assert set(constrained_tensors(layer)) == {"weight"}
+    assert layer.bias is not None  # and can still be read
+    release(copy.deepcopy(layer), "weight")
+    assert (layer.weight[~KEEP] == 0).all()
+
+
+def test_releasing_a_copy_leaves_the_original_whole(layer):
+    constrain(layer, "weight", Mask.of(KEEP))
+    before, other = layer.weight.clone(), copy.deepcopy(layer)
+    release(other, "weight")
+    assert type(other) is nn.Linear
+    assert torch.equal(layer.weight, before)
+
+
+def test_constraining_a_copy_leaves_the_original_whole(layer):
+    constrain(layer, "weight", Mask.of(KEEP))
+    other = copy.deepcopy(layer)
+    constrain(other, "bias", Doubled())
+    assert torch.equal(other.bias, 2 * layer.bias + 1)
+    assert list(constrained_tensors(layer)) == ["weight"]
+
+
 @pytest.mark.parametrize("name", CONSTRAINTS)
 def test_the_table_names_each_constraint_by_its_class(name):
     assert CONSTRAINTS[name].__name__ == name
