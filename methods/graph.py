@@ -8,8 +8,10 @@ file cannot name code of its own.
 from __future__ import annotations
 
 import builtins
+import keyword
 import math
 import operator
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -142,6 +144,9 @@ def graph_to_data(model: GraphModule) -> list[dict[str, Any]]:
 def graph_from_data(nodes: list[dict[str, Any]], root: nn.Module) -> GraphModule:
     """The graph module over the layers and tensors of `root`.
 
+    torch.fx makes source code of names, paths and keywords, so nothing passes but plain names and what `root` has: data
+    from a stranger's file cannot run anything but the operations of the tables.
+
     Raises:
         ValueError: the data names an operation outside the tables, or is malformed.
     """
@@ -149,27 +154,85 @@ def graph_from_data(nodes: list[dict[str, Any]], root: nn.Module) -> GraphModule
     made: dict[str, fx.Node] = {}
     for data in nodes:
         op, name, target = data["op"], data["name"], data["target"]
-        if op == "call_function":
-            if target not in FUNCTIONS:
-                raise ValueError(f"unknown function {target!r}")
-            if target == "builtins.getattr" and data["args"][1] not in ATTRIBUTES:
-                raise ValueError(f"attribute {data['args'][1]!r} may not be read")
-            target = FUNCTIONS[target]
-        elif op == "call_method" and target not in METHODS_OF_TENSORS:
-            raise ValueError(f"unknown tensor method {target!r}")
-        elif op not in {"placeholder", "call_module", "call_method", "get_attr", "output"}:
-            raise ValueError(f"unknown operation {op!r}")
-        if not (isinstance(name, str) and name.isidentifier()) or name in made:
-            raise ValueError(f"bad node name {name!r}")
-        if op == "placeholder" and not (isinstance(target, str) and target.isidentifier()):
-            raise ValueError(f"bad placeholder {target!r}")  # it becomes source code, so it must be a plain name
+        if name in made:
+            raise ValueError(f"two nodes are named {name!r}")
         args = tuple(_from_data(value, made) for value in data["args"])
-        kwargs = {key: _from_data(value, made) for key, value in data["kwargs"].items()}
-        made[name] = graph.create_node(op, target, args, kwargs, name)
+        kwargs = {_keyword(key): _from_data(value, made) for key, value in data["kwargs"].items()}
+        _check_target(op, name, target, args, root)
+        made[name] = graph.create_node(op, FUNCTIONS[target] if op == "call_function" else target, args, kwargs, name)
+        if made[name].name != name or not _PLAIN.fullmatch(name) or name == "self":
+            raise ValueError(f"{name!r} cannot be a node's name")  # fx renames what would hide a builtin or a keyword
+    if [data["op"] for data in nodes].index("output") != len(nodes) - 1:
+        raise ValueError("the graph does not end in its one output")
     graph.lint()
     return GraphModule(root, graph, class_name="Network")
 
 
+def _check_target(op: str, name: str, target: Any, args: tuple[Any, ...], root: nn.Module) -> None:
+    """Raises: ValueError, unless the node calls or reads what it may."""
+    if not isinstance(target, str):
+        raise ValueError(f"bad target {target!r}")
+    match op:
+        case "call_function":
+            if target not in FUNCTIONS:
+                raise ValueError(f"unknown function {target!r}")
+            if target == "builtins.getattr" and not (len(args) == 2 and args[1] in ATTRIBUTES):
+                raise ValueError(f"attribute {args[1:]!r} may not be read")
+            if target.startswith(("operator.", "builtins.")) and not any(isinstance(arg, fx.Node) for arg in args):
+                raise ValueError(f"{target} is applied to constants")
+        case "call_method":
+            if target not in METHODS_OF_TENSORS or not (args and isinstance(args[0], fx.Node)):
+                raise ValueError(f"unknown tensor method {target!r}")
+        case "call_module":
+            if kind_of(_resolve(root, target)) is None:
+                raise ValueError(f"{target!r} is no layer")
+        case "get_attr":
+            owner, _, tensor = target.rpartition(".")
+            if not isinstance(getattr(_resolve(root, owner), _path_part(tensor), None), Tensor):
+                raise ValueError(f"{target!r} is no tensor")
+            if not owner and hasattr(GraphModule, tensor):
+                raise ValueError(f"{target!r} has the name of an attribute of every network")
+        case "placeholder":
+            if target != name and not (hasattr(builtins, target) and name.startswith(f"{target}_")):
+                raise ValueError(f"bad placeholder {target!r}")
+        case "output":
+            pass
+        case _:
+            raise ValueError(f"unknown operation {op!r}")
+
+
+def _resolve(root: nn.Module, path: str) -> nn.Module:
+    """The module at a dotted path, reached through children alone.
+
+    Raises:
+        ValueError: there is none.
+    """
+    parts = path.split(".") if path else []
+    if parts and hasattr(GraphModule, parts[0]):
+        raise ValueError(f"{path!r} begins with the name of an attribute of every network")
+    for part in parts:
+        child = root._modules.get(_path_part(part))
+        if child is None:
+            raise ValueError(f"there is no module {path!r}")
+        root = child
+    return root
+
+
+def _path_part(text: str) -> str:
+    if not _PATH_PART.fullmatch(text):
+        raise ValueError(f"bad path {text!r}")
+    return text
+
+
+def _keyword(text: str) -> str:
+    if not _PLAIN.fullmatch(text) or keyword.iskeyword(text):
+        raise ValueError(f"bad keyword {text!r}")
+    return text
+
+
+_PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")  # of ASCII alone: Python reads several characters as one letter
+_PATH_PART = re.compile(r"[A-Za-z0-9_\- ]+")
+_MAX_DEPTH = 32  # of nested arguments
 _DTYPE_LIST = (
     torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.int32, torch.int8, torch.uint8, torch.bool,
 )  # fmt: skip
@@ -196,28 +259,27 @@ def _to_data(value: Any) -> Any:
     raise UntraceableError(f"the network passes a {type(value).__name__} to an operation, which a file cannot hold")
 
 
-def _from_data(data: Any, made: dict[str, fx.Node]) -> Any:
+def _from_data(data: Any, made: dict[str, fx.Node], depth: int = 0) -> Any:
+    if depth > _MAX_DEPTH:
+        raise ValueError(f"arguments are nested deeper than {_MAX_DEPTH}")
     if isinstance(data, list):
-        return [_from_data(item, made) for item in data]
+        return [_from_data(item, made, depth + 1) for item in data]
     if not isinstance(data, dict):
         return data
-    if len(data) != 1:
-        raise ValueError(f"malformed argument {data!r}")
-    ((kind, value),) = data.items()
-    match kind:
-        case "node" if value in made:
-            return made[value]
-        case "tuple":
-            return tuple(_from_data(item, made) for item in value)
-        case "slice":
-            return slice(*(_from_data(item, made) for item in value))
-        case "dtype" if value in _DTYPES:
-            return _DTYPES[value]
-        case "float" if value in {"inf", "-inf", "nan"}:
-            return float(value)
-        case "ellipsis":
+    match tuple(data.items()):
+        case (("node", str() as name),) if name in made:
+            return made[name]
+        case (("tuple", list() as items),):
+            return tuple(_from_data(item, made, depth + 1) for item in items)
+        case (("slice", [start, stop, step]),):
+            return slice(*(_from_data(item, made, depth + 1) for item in (start, stop, step)))
+        case (("dtype", str() as name),) if name in _DTYPES:
+            return _DTYPES[name]
+        case (("float", "inf" | "-inf" | "nan" as text),):
+            return float(text)
+        case (("ellipsis", True),):
             return Ellipsis
-    raise ValueError(f"malformed argument {data!r}")
+    raise ValueError(f"malformed argument {str(data)[:80]}")
 
 
 def state_names(model: GraphModule) -> set[str]:

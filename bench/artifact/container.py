@@ -1,0 +1,135 @@
+"""The file's frame: what is where, and how damage is found before anything is believed.
+
+  magic, version          6 bytes
+  header                  length as stored (4), length unpacked (4), CRC-32 of what is stored (4), zlib stream of JSON
+  tensors                 one code after the other, in the header's order, nothing between them
+  checksum                BLAKE2b of all bytes before it (16)
+
+A file is whole, of this version and as long as its header says, or reading ends with an error.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import struct
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from methods.base import UsageError
+
+MAGIC = b"\x93NNC"
+VERSION = 1
+MAX_HEADER_BYTES = 4 << 20  # unpacked; that of a 200-layer network takes a tenth
+_PRELUDE = struct.Struct("<4sHIII")
+_CHECKSUM_BYTES = 16
+
+
+class ArtifactError(UsageError):
+    """A file that cannot be read: damaged, truncated, of another version, or never an artifact."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A file cut into its parts. Where it is not whole, its tensors must not be believed, only searched for damage."""
+
+    header: bytes  # unpacked; its own checksum holds
+    tensors: memoryview
+    whole: bool  # whether the checksum over everything holds
+    file_bytes: int
+    sha256: str  # of the whole file, as `sha256sum` prints it
+
+
+def frame(header: bytes, tensors: list[bytes]) -> bytes:
+    """The bytes of the file.
+
+    Raises:
+        ValueError: the header is too large to be read back.
+    """
+    if len(header) > MAX_HEADER_BYTES:
+        raise ValueError(f"the header would take {len(header)} bytes, at most {MAX_HEADER_BYTES} are read: shorten "
+                         "the metadata")  # fmt: skip
+    stored = zlib.compress(header, 9)
+    prelude = _PRELUDE.pack(MAGIC, VERSION, len(stored), len(header), zlib.crc32(stored))
+    body = b"".join((prelude, stored, *tensors))
+    return body + _checksum(body)
+
+
+def write_whole(data: bytes, path: Path) -> None:
+    """Writes a file whole or not at all: no reader sees half of it, also after a kill."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with part.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def read_frame(path: Path) -> Frame:
+    """Reads a file and checks its frame.
+
+    Raises:
+        ArtifactError: it is missing, of another version, no artifact, or its header is damaged or truncated.
+    """
+    data = _bytes_of(path)
+    header, end = _header(data, path)
+    body = memoryview(data)[:-_CHECKSUM_BYTES]
+    whole = _checksum(body) == data[-_CHECKSUM_BYTES:]
+    return Frame(header, body[end:], whole, len(data), hashlib.sha256(data).hexdigest())
+
+
+def read_header(path: Path) -> bytes:
+    """Reads and checks the header alone; the tensors may still be damaged.
+
+    Raises:
+        ArtifactError: as `read_frame`.
+    """
+    return _header(_bytes_of(path), path)[0]
+
+
+def _bytes_of(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise ArtifactError(f"{path} cannot be read ({reason}): pass the path of an artifact (.nnc)") from error
+
+
+def _header(data: bytes, path: Path) -> tuple[bytes, int]:
+    """The unpacked header and where the tensors begin."""
+    if len(data) < _PRELUDE.size or data[: len(MAGIC)] != MAGIC:
+        raise ArtifactError(f"{path} is no artifact (it begins with {data[:4]!r}, not {MAGIC!r}): pass an .nnc file")
+    _, version, stored_bytes, unpacked_bytes, crc = _PRELUDE.unpack_from(data)
+    if version != VERSION:
+        raise ArtifactError(f"{path} has format version {version}, this version reads {VERSION}: make it again")
+    end = _PRELUDE.size + stored_bytes
+    if end + _CHECKSUM_BYTES > len(data):
+        raise ArtifactError(f"{path} is truncated (its header needs {end} bytes of {len(data)}): make it again")
+    stored = data[_PRELUDE.size : end]
+    if zlib.crc32(stored) != crc:
+        raise ArtifactError(f"{path} is damaged (the header's checksum does not match): make it again")
+    return _unpack(stored, unpacked_bytes, path), end
+
+
+def _unpack(stored: bytes, expected: int, path: Path) -> bytes:
+    if expected > MAX_HEADER_BYTES:
+        raise ArtifactError(f"{path} has a header of {expected} bytes, at most {MAX_HEADER_BYTES} are read: not one "
+                            "of ours")  # fmt: skip
+    unpacker = zlib.decompressobj()
+    try:
+        header = unpacker.decompress(stored, expected + 1)
+    except zlib.error as error:
+        raise ArtifactError(f"{path} is damaged (its header cannot be unpacked): make it again") from error
+    if len(header) != expected or not unpacker.eof or unpacker.unused_data:
+        raise ArtifactError(f"{path} is damaged (its header has another length than stated): make it again")
+    return header
+
+
+def _checksum(data: bytes | memoryview) -> bytes:
+    return hashlib.blake2b(data, digest_size=_CHECKSUM_BYTES).digest()

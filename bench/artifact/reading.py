@@ -1,0 +1,203 @@
+"""From a file to a network, trusting nothing in it."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.fx import GraphModule
+
+from bench.artifact.codecs import CODECS
+from bench.artifact.container import ArtifactError, Frame, read_frame, read_header
+from bench.artifact.header import Header, MalformedError, StoredTensor, header_from_bytes
+from bench.artifact.layers import Expected, build_layer, expected_tensors, owner_of, place, sketch, storage_bytes
+from bench.artifact.ledger import container_entry, entry
+from bench.artifact.words import count_of, from_words, torch_type, word_type
+from bench.records import TensorEntry
+from methods.graph import graph_from_data, modules_called, tensors_read
+
+_FREE_BYTES = 1 << 30  # memory that any file may ask for
+_BYTES_PER_FILE_BYTE = (
+    1000  # and what it may ask for per byte of its own: more than the sparsest code of a real network
+)
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """What a file holds."""
+
+    model: GraphModule  # in eval mode, on the CPU
+    metadata: dict[str, Any]
+    ledger: tuple[TensorEntry, ...]  # its bytes sum to file_bytes
+    sha256: str
+    file_bytes: int
+
+
+def load(path: Path) -> Artifact:
+    """Reads and checks a file and rebuilds its network.
+
+    Nothing in the file is executed, and no more memory is taken than 1 GiB and 1000 times the file's size.
+
+    Raises:
+        ArtifactError: the file is missing, damaged, truncated, of another version, or describes no network.
+    """
+    frame = read_frame(path)
+    try:
+        return _rebuild(frame)
+    except Exception as error:  # whatever a strange file provokes is said in one way
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        raise ArtifactError(f"{path} cannot be read ({reason}): make it again") from error
+
+
+def read_metadata(path: Path) -> dict[str, Any]:
+    """The metadata of a file; its tensors are not looked at.
+
+    Raises:
+        ArtifactError: as `load`.
+    """
+    data = read_header(path)
+    try:
+        return header_from_bytes(data).metadata
+    except (ValueError, RecursionError) as error:
+        raise ArtifactError(f"{path} cannot be read ({error}): make it again") from error
+
+
+def _rebuild(frame: Frame) -> Artifact:
+    header = header_from_bytes(frame.header)
+    codes = _cut(frame, header.tensors)
+    limit = _FREE_BYTES + _BYTES_PER_FILE_BYTE * frame.file_bytes
+    sketches = _sketches(header, limit)
+    stored = _check_tensors(header, sketches, limit)
+    tensors, ledger = _decode(header.tensors, codes)
+    root = nn.Module()
+    for row in header.layers:
+        if row.same_as is None:
+            own = {name: stored[f"{row.path}.{name}"] for name in expected_tensors(sketches[row.path])}
+            layer = build_layer(row, sketches[row.path], _computing_type(own.values()))
+            layer.load_state_dict({name: tensors[f"{row.path}.{name}"] for name in own}, strict=True, assign=True)
+            sketches[row.path] = layer
+        place(root, row.path, sketches[row.same_as or row.path])
+    _place_free_tensors(root, header, tensors)
+    model = graph_from_data(header.graph, root).eval()
+    _check_complete(model, header, tensors)
+    overhead = container_entry(frame.file_bytes - sum(tensor.bytes for tensor in header.tensors))
+    return Artifact(model, header.metadata, (overhead, *ledger), frame.sha256, frame.file_bytes)
+
+
+def _cut(frame: Frame, rows: tuple[StoredTensor, ...]) -> list[memoryview]:
+    """The code of each tensor."""
+    total = sum(row.bytes for row in rows)
+    if total != len(frame.tensors):
+        raise MalformedError(f"its tensors take {len(frame.tensors)} bytes, not {total}: truncated or extended")
+    codes, start = [], 0
+    for row in rows:
+        codes.append(frame.tensors[start : start + row.bytes])
+        start += row.bytes
+        if zlib.crc32(codes[-1]) != row.crc:
+            raise MalformedError(f"tensor {row.names[0]} is damaged")
+    if not frame.whole:
+        raise MalformedError("its checksum does not match")
+    return codes
+
+
+def _sketches(header: Header, limit: int) -> dict[str, nn.Module]:
+    """The layers without storage, by path; they would take at most `limit` bytes."""
+    sketches: dict[str, nn.Module] = {}
+    size = 0
+    for row in header.layers:
+        if row.path in sketches or row.same_as is not None:
+            continue
+        sketches[row.path] = sketch(row)
+        size += storage_bytes(sketches[row.path])
+        if size > limit:
+            raise MalformedError(f"its layers would take more than {limit} bytes of memory")
+    if any(row.same_as not in sketches for row in header.layers if row.same_as is not None):
+        raise MalformedError("a layer is the same as one that is not there")
+    return sketches
+
+
+def _check_tensors(header: Header, sketches: dict[str, nn.Module], limit: int) -> dict[str, StoredTensor]:
+    """The rows by name, once types and shapes are those of the layers and all take at most `limit` bytes."""
+    if sum(count_of(row.shape) * torch_type(row.dtype).itemsize for row in header.tensors) > limit:
+        raise MalformedError(f"its tensors would take more than {limit} bytes of memory")
+    names = [name for row in header.tensors for name in row.names]
+    stored = {name: row for row in header.tensors for name in row.names}
+    if len(names) != len(stored):
+        raise MalformedError("a tensor is stored twice")
+    expected = {f"{path}.{name}": one for path, layer in sketches.items()
+                for name, one in expected_tensors(layer).items()}  # fmt: skip
+    if missing := expected.keys() - stored.keys():
+        raise MalformedError(f"tensor {min(missing)} is missing")
+    if strange := stored.keys() - expected.keys() - set(_free_names(header)):
+        raise MalformedError(f"no layer has the tensor {min(strange)}")
+    for name, one in expected.items():
+        _check_tensor(name, stored[name], one)
+    for row in header.tensors:
+        if row.codec not in CODECS:
+            raise MalformedError(f"tensor {row.names[0]} has the unknown codec {row.codec!r}")
+        if row.role == "trained" and not torch_type(row.dtype).is_floating_point:
+            raise MalformedError(f"tensor {row.names[0]} is trained and of type {row.dtype}")
+    return stored
+
+
+def _check_tensor(name: str, row: StoredTensor, expected: Expected) -> None:
+    dtype = torch_type(row.dtype)
+    if row.shape != expected.shape:
+        raise MalformedError(f"tensor {name} has the shape {list(row.shape)}, its layer {list(expected.shape)}")
+    if (row.role != "buffer") != expected.is_parameter:
+        raise MalformedError(f"tensor {name} is a {row.role} tensor, which its layer does not take")
+    fits = dtype == expected.dtype or (dtype.is_floating_point and expected.dtype.is_floating_point)
+    if not (fits or expected.is_constrained):
+        raise MalformedError(f"tensor {name} is of type {dtype}, its layer takes {expected.dtype}")
+
+
+def _decode(rows: tuple[StoredTensor, ...], codes: list[memoryview]) -> tuple[dict[str, Tensor], list[TensorEntry]]:
+    """The tensors by name, tied ones the same object, and their lines of the ledger."""
+    tensors, ledger = {}, []
+    for row, code in zip(rows, codes, strict=True):
+        try:
+            words = CODECS[row.codec].decode(bytes(code), word_type(row.dtype), count_of(row.shape))
+            tensor = from_words(words, row.dtype, row.shape)
+        except ValueError as error:
+            raise MalformedError(f"tensor {row.names[0]}: {error}") from error
+        ledger.append(entry(row, words))
+        if row.role != "buffer":
+            tensor = nn.Parameter(tensor, requires_grad=row.role == "trained")
+        tensors.update(dict.fromkeys(row.names, tensor))
+    return tensors, ledger
+
+
+def _computing_type(rows: Any) -> torch.dtype | None:
+    """The floating type that a layer's tensors have in common, if they do: what it computes itself takes it too."""
+    types = {torch_type(row.dtype) for row in rows if torch_type(row.dtype).is_floating_point}
+    return types.pop() if len(types) == 1 else None
+
+
+def _free_names(header: Header) -> Iterator[str]:
+    """Names of the tensors that are in no layer."""
+    prefixes = tuple(f"{row.path}." for row in header.layers)
+    yield from (name for row in header.tensors for name in row.names if not name.startswith(prefixes))
+
+
+def _place_free_tensors(root: nn.Module, header: Header, tensors: dict[str, Tensor]) -> None:
+    for path in _free_names(header):
+        owner, name = owner_of(root, path)
+        if isinstance(tensors[path], nn.Parameter):
+            owner.register_parameter(name, tensors[path])  # type: ignore[arg-type]
+        else:
+            owner.register_buffer(name, tensors[path])
+
+
+def _check_complete(model: GraphModule, header: Header, tensors: dict[str, Tensor]) -> None:
+    """The graph uses every layer and tensor of the file, and nothing of it is without values."""
+    if modules_called(model).keys() != {row.path for row in header.layers}:
+        raise MalformedError("the graph does not call the layers that are stored")
+    if not set(_free_names(header)) <= set(tensors_read(model)):
+        raise MalformedError("a stored tensor is read by nothing")
+    if any(tensor.is_meta for tensor in (*model.parameters(), *model.buffers())):
+        raise MalformedError("a tensor of a layer has no values")
