@@ -1,0 +1,58 @@
+"""Records -> tables, figures, page: a pure function that can be redone at any time, without torch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from bench.records import RunRecord, read_record
+from reports.figures import draw_figures
+from reports.page import page
+from reports.rows import frame, several_seeds, summary
+from reports.style import write_whole
+from reports.table import csv_text, latex_summary, latex_table, markdown_summary, markdown_table, terminal_table
+
+__all__ = ["draw", "load_run", "terminal_table"]
+
+
+def draw(records: Sequence[RunRecord], folder: Path, *, title: str, command: str) -> list[Path]:
+    """Writes table.csv, .md and .tex, figures/*.png and *.svg, and report.md; with several seeds also table_seeds.*.
+
+    The same records, title and command give the same bytes. Each file is written whole or not at all, report.md last.
+
+    Returns: the paths written, report.md last.
+    """
+    table = frame(records)
+    texts = {"table.csv": csv_text(table), "table.md": markdown_table(table), "table.tex": latex_table(table)}
+    if several_seeds(table):
+        seeds = summary(table)
+        texts["table_seeds.csv"] = csv_text(seeds)
+        texts |= {"table_seeds.md": markdown_summary(seeds), "table_seeds.tex": latex_summary(seeds)}
+    paths = [write_whole(folder / name, text.encode("utf-8")) for name, text in texts.items()]
+    paths += draw_figures(records, folder / "figures")
+    return [*paths, write_whole(folder / "report.md", page(records, title=title, command=command).encode("utf-8"))]
+
+
+def load_run(folder: Path) -> tuple[list[RunRecord], str]:
+    """The records of a run's folder in plan order, as far as they exist, and the command that made them.
+
+    Raises:
+        ValueError: the folder is not a run, or has no record yet; the message lists what was looked for.
+        RecordError (a ValueError): a record is damaged or of another schema.
+    """
+    plan = folder / "plan.json"
+    if not plan.is_file():
+        what = "there is no such folder" if not folder.is_dir() else "it is not the folder of a run"
+        raise ValueError(f"{folder}: {what}; looked for {plan}: pass the folder that a run was given as --out")
+    try:
+        data = json.loads(plan.read_text(encoding="utf-8"))
+        command, cases = str(data["command"]), [str(case) for case in data["cases"]]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{plan} is damaged ({error!r}): run the command again with the same --out") from error
+    paths = [folder / "records" / f"{case}.json" for case in cases]
+    found = [path for path in paths if path.is_file()]
+    if not found:
+        looked = ", ".join(str(path) for path in paths) or "none, the plan has no cases"
+        raise ValueError(f"{folder} has no record yet; looked for {looked}: finish the run first, type: {command}")
+    return [read_record(path) for path in found], command

@@ -38,7 +38,7 @@ def known(value: Any) -> float | None:
 
 
 def rounded(value: Any, digits: int = 3) -> str:
-    """`digits` significant digits, all digits before the point: 3.14, 31.4, 3,142."""
+    """`digits` significant digits: 3.14, 31.4, 3,140."""
     number = known(value)
     if number is None:
         return MISSING

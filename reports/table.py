@@ -151,7 +151,7 @@ def _terminal_columns(means: dict[str, str], rows: Sequence[Row], *, wide: bool)
         size("file", "file_bytes"),
         Column("ratio", lambda row: ratio(row[means["compression_ratio"]])),
         *times,
-        size("peak mem.", "peak_memory_bytes"),
+        size("peak\nmem.", "peak_memory_bytes"),
     ]
 
 

@@ -177,7 +177,7 @@ def _training(chain: str, score: float, noise: random.Random) -> tuple[EpochLog,
         for epoch in range(1, epochs + 1):
             gap = math.exp(-1.1 * epoch if stage == "dense" else -2.2 - epoch)
             reached = max(0.1, score - gap + noise.uniform(-0.004, 0.004))
-            loss = 0.05 + 2 * gap
+            loss = 0.05 + 2 * gap + noise.uniform(0, 0.02)
             logs.append(EpochLog(stage, epoch, epochs, 0.1 / epoch, loss, reached + 0.004, reached, 5.4, 1150))
     return tuple(logs)
 

@@ -1,0 +1,167 @@
+"""report.md: one page that ties a run together. Every fact on it comes from the records."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from bench.records import RunRecord
+from reports.cells import markdown, one_line, percent, rounded
+from reports.findings import behind_dense, cannot_be_told_apart, reasons, unstable_timings
+from reports.rows import DENSE, dense_first, frame, several_seeds, summary
+from reports.table import markdown_summary, markdown_table
+
+CAPTIONS = {
+    "accuracy_size": "Accuracy against file size",
+    "accuracy_latency": "Accuracy against latency, batch 1, in each runtime",
+    "layer_bytes": "Bytes per layer",
+    "training_curves": "Training curves",
+}
+
+
+def page(records: Sequence[RunRecord], *, title: str, command: str) -> str:
+    """The page as Markdown; figures are expected in `figures/`, tables beside it."""
+    table = frame(records)
+    parts = [f"# {markdown(title)}\n", _fenced(command), _what_ran(records), "## Table\n", markdown_table(table)]
+    parts.append(_reading(records))
+    if several_seeds(table):
+        parts += ["## Over seeds\n", markdown_summary(summary(table))]
+        parts.append("Mean, sample standard deviation, and Student's t interval of the mean over the seeds.\n")
+    parts += ["## Figures\n", *(f"![{text}](figures/{name}.png)\n" for name, text in CAPTIONS.items())]
+    parts += [_dense(records), _findings(records), _protocol(records), _environment(records), _artifacts(records)]
+    return "\n".join(part for part in parts if part)
+
+
+def _fenced(command: str) -> str:
+    return f"```\n{command.strip()}\n```\n"
+
+
+def _what_ran(records: Sequence[RunRecord]) -> str:
+    counts = {status: sum(one.status == status for one in records) for status in ("ok", "failed", "refused")}
+    nets = ", ".join(markdown(f"{net} on {data}") for net, data in dict.fromkeys((r.net, r.dataset) for r in records))
+    seeds = ", ".join(str(seed) for seed in dict.fromkeys(one.seed for one in records))
+    statuses = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
+    lines = [f"{len(records)} cases ({statuses or 'none'}): {nets or 'nothing'}; seeds: {seeds or 'none'}.\n"]
+    recipes = [flat(one.recipe) for one in records if one.recipe]
+    if recipes:
+        lines += ["Training recipe:\n", _facts(_merged(recipes))]
+    return "\n".join(lines)
+
+
+def _reading(records: Sequence[RunRecord]) -> str:
+    """How the table is read; the number of test images is a record's."""
+    seen = {r.accuracy.seen for one in records for r in one.runtimes if r.accuracy}
+    images = " or ".join(f"{count:,}" for count in sorted(seen)) or "no"
+    return (
+        f"Accuracy is correct / seen on {images} test images, with its 95 % Wilson interval. Compression is the dense "
+        "file's bytes / this file's bytes, same seed. Speed-up is the median dense latency / the median latency, both "
+        "taken by turns in one process and one runtime. Speed-up by MACs is what the arithmetic alone would give. "
+        "All columns in full precision: [table.csv](table.csv).\n"
+    )
+
+
+def _dense(records: Sequence[RunRecord]) -> str:
+    lines = []
+    for one in records:
+        if one.chain == DENSE and one.status == "ok":
+            scores = [
+                f"{percent(r.accuracy.correct / r.accuracy.seen)} % in {markdown(r.runtime)}"
+                for r in one.runtimes
+                if r.accuracy and r.accuracy.seen
+            ]
+            epochs = sum(log.stage == DENSE for log in one.training)
+            seconds = sum(log.seconds for log in one.training)
+            trained = (
+                f", trained for {epochs} epochs in {rounded(seconds)} s" if epochs else ", not trained in this run"
+            )
+            lines.append(
+                f"- seed {one.seed}: {', '.join(scores) or 'not scored'}; "
+                f"validation {percent(one.validation_accuracy)} %; "
+                f"{one.parameters:,} parameters, {one.macs:,} MACs an image, {one.file_bytes:,} bytes{trained}."
+            )
+    text = "\n".join(lines) or "No dense network was measured: there are no ratios and no speed-ups."
+    return f"## The dense reference\n\n{text}\n"
+
+
+def _findings(records: Sequence[RunRecord]) -> str:
+    sections = (
+        ("What went wrong", reasons(records)),
+        ("Rows more than 3 points below dense", behind_dense(records)),
+        ("Rows that cannot be told apart from dense", cannot_be_told_apart(records)),
+        ("Timings that are not steady", unstable_timings(records)),
+        ("Notes", [f"`{one.label}`, seed {one.seed}: {markdown(n)}" for one in records for n in one.notes]),
+    )
+    parts = [f"## {head}\n\n" + "".join(f"- {line}\n" for line in lines) for head, lines in sections if lines]
+    return "\n".join(parts)
+
+
+def _protocol(records: Sequence[RunRecord]) -> str:
+    """The protocols of the measurements, a line for each quantity and runtime, with the range of what differs."""
+    groups: dict[tuple[str, str], list[dict[str, str]]] = {}
+    for one in records:
+        for result in one.runtimes:
+            for taken in result.measurements:
+                facts = flat({key: value for key, value in taken.protocol.items() if key != "note"})
+                facts["samples"] = str(len(taken.samples))
+                batch = facts.pop("batch", "")
+                quantity = f"{taken.quantity} ({taken.unit})" + (f", batch {batch}" if batch else "")
+                groups.setdefault((quantity, result.runtime), []).append(facts)
+    lines = []
+    for (quantity, runtime), found in groups.items():
+        text = "; ".join(f"{key}: {value}" for key, value in _merged(found).items())
+        lines.append(f"| {markdown(quantity)} | {markdown(runtime)} | {markdown(text)} |")
+    if not lines:
+        return ""
+    return "\n".join(
+        ["## How it was measured\n", "| quantity | runtime | protocol |", "| --- | --- | --- |", *lines, ""]
+    )
+
+
+def _environment(records: Sequence[RunRecord]) -> str:
+    known = [flat(one.environment) for one in records if one.environment]
+    seeds = ", ".join(str(seed) for seed in dict.fromkeys(one.seed for one in records))
+    facts = _merged(known) | {"seeds": seeds or "none"}
+    return "## Versions and machine\n\n" + _facts(facts)
+
+
+def _artifacts(records: Sequence[RunRecord]) -> str:
+    lines = [
+        f"| {markdown(one.label)} | {one.seed} | {markdown(one.artifact)} | {one.file_bytes:,} | `{one.sha256}` |"
+        for one in dense_first(records)
+        if one.sha256
+    ]
+    if not lines:
+        return ""
+    head = ["| method | seed | file | bytes | SHA-256 |", "| --- | ---: | --- | ---: | --- |"]
+    return "\n".join(["## Files\n", *head, *lines, ""])
+
+
+def flat(facts: dict[str, Any], prefix: str = "") -> dict[str, str]:
+    """Nested facts as one level of texts: {"machine": {"cores": 2}} -> {"machine.cores": "2"}."""
+    found: dict[str, str] = {}
+    for key, value in facts.items():
+        if isinstance(value, dict):
+            found |= flat(value, f"{prefix}{key}.")
+        else:
+            found[f"{prefix}{key}"] = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    return found
+
+
+def _merged(facts: Sequence[dict[str, str]]) -> dict[str, str]:
+    """Facts of several records: what differs is shown as a range of numbers, or side by side."""
+    return {
+        key: _together([one[key] for one in facts if key in one]) for key in dict.fromkeys(k for f in facts for k in f)
+    }
+
+
+def _together(values: Sequence[str]) -> str:
+    different = list(dict.fromkeys(values))
+    try:
+        numbers = sorted(different, key=float)
+    except ValueError:
+        return " / ".join(different)
+    return different[0] if len(different) == 1 else f"{numbers[0]} to {numbers[-1]}"
+
+
+def _facts(facts: dict[str, str]) -> str:
+    return "".join(f"- {markdown(key)}: {markdown(one_line(value))}\n" for key, value in facts.items())

@@ -1,0 +1,216 @@
+"""Accuracy against file size and against latency, with intervals, the Pareto front and labels that do not overlap."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from matplotlib.axes import Axes
+from matplotlib.backend_bases import RendererBase
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from bench.records import RunRecord, RuntimeResult
+from reports import labels
+from reports.cells import byte_unit, shortened
+from reports.rows import DENSE, dense_first, find, middle
+from reports.statistics import Spread, over_seeds, pareto_front, wilson
+from reports.style import Look, log_axis, looks, new_figure, reserve_below, settle
+
+KEY_LABEL = 50  # characters of a label in the key
+LABEL = 34  # characters of a label beside its point
+KEY_LINE_INCHES = 0.2
+REACH = 150.0  # pixels; the longest leader to a name
+
+
+@dataclass(frozen=True)
+class Point:
+    """A chain in one panel: cost in the axis' unit, accuracy in per cent with its interval, each seed on its own."""
+
+    chain: str
+    label: str
+    cost: float
+    accuracy: float
+    low: float
+    high: float
+    seeds: tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One set of axes: its title, the text of its x axis and its points."""
+
+    title: str
+    unit: str
+    points: tuple[Point, ...]
+
+
+def accuracy_size(records: Sequence[RunRecord]) -> Figure:
+    """Accuracy in the first runtime that ran each row, against the bytes of its file."""
+    good = [one for one in dense_first(records) if one.status == "ok" and one.file_bytes > 0]
+    unit, factor = byte_unit(one.file_bytes for one in good)
+    samples = [(one, one.file_bytes / factor, _first_scored(one)) for one in good]
+    panel = Panel("", f"file size, {unit} (log scale)", _points(samples))
+    return _draw([panel], looks(records), "Accuracy against file size", width=9.0)
+
+
+def accuracy_latency(records: Sequence[RunRecord]) -> Figure:
+    """Accuracy against the median latency of one image, a panel for each runtime."""
+    ordered = dense_first(records)
+    runtimes = dict.fromkeys(result.runtime for one in ordered for result in one.runtimes)
+    panels = []
+    for name in runtimes:
+        results = [(one, result) for one in ordered for result in one.runtimes if result.runtime == name]
+        samples = [(one, 1000 * middle(find(r.measurements, "latency", 1)), _if_ok(r)) for one, r in results]
+        panels.append(Panel(name, "latency of one image, ms (log scale)", _points(samples)))
+    panels = panels or [Panel("", "latency of one image, ms (log scale)", ())]
+    return _draw(panels, looks(records), "Accuracy against latency, batch 1", width=9.0)
+
+
+def _if_ok(result: RuntimeResult) -> RuntimeResult | None:
+    return result if result.status == "ok" else None
+
+
+def _first_scored(one: RunRecord) -> RuntimeResult | None:
+    return next((result for result in one.runtimes if result.status == "ok" and result.accuracy), None)
+
+
+def _points(samples: Sequence[tuple[RunRecord, float, RuntimeResult | None]]) -> tuple[Point, ...]:
+    """A point a chain: of one seed its Wilson interval, of several the mean and its t interval."""
+    chains: dict[tuple[str, str], list[tuple[float, RuntimeResult]]] = {}
+    for one, cost, result in samples:
+        if result and result.accuracy and result.accuracy.seen and math.isfinite(cost) and cost > 0:
+            chains.setdefault((one.chain, one.label), []).append((cost, result))
+    return tuple(_point(chain, label, found) for (chain, label), found in chains.items())
+
+
+def _point(chain: str, label: str, found: Sequence[tuple[float, RuntimeResult]]) -> Point:
+    counts = [(result.accuracy.correct, result.accuracy.seen) for _, result in found if result.accuracy]
+    seeds = tuple((cost, 100 * correct / seen) for (cost, _), (correct, seen) in zip(found, counts, strict=True))
+    if len(seeds) == 1:
+        low, high = wilson(*counts[0])
+        return Point(chain, label, seeds[0][0], seeds[0][1], 100 * low, 100 * high, seeds)
+    cost = math.exp(over_seeds([math.log(one) for one, _ in seeds]).mean)
+    spread: Spread = over_seeds([accuracy for _, accuracy in seeds])
+    return Point(chain, label, cost, spread.mean, max(0, spread.low), min(100, spread.high), seeds)
+
+
+def _draw(panels: Sequence[Panel], table: dict[str, Look], title: str, width: float) -> Figure:
+    """First with names beside the points; where they do not fit, with numbers and a key below."""
+    for numbered in (False, True):
+        figure = _try(panels, table, title, width, numbered=numbered)
+        if figure is not None:
+            return figure
+    raise AssertionError("numbers always fit")
+
+
+def _try(panels: Sequence[Panel], table: dict[str, Look], title: str, width: float, *, numbered: bool) -> Figure | None:
+    numbers = {chain: index for index, chain in enumerate(dict.fromkeys(p.chain for one in panels for p in one.points))}
+    names = {point.chain: point.label for panel in panels for point in panel.points}
+    key = [f"{index}  {shortened(names[chain], KEY_LABEL)}" for chain, index in numbers.items()] if numbered else []
+    lines = math.ceil(len(key) / 2)
+    height = 0.5 + 4.6 * len(panels) + KEY_LINE_INCHES * (lines + 1)
+    figure = new_figure(width, height)
+    figure.suptitle(title, fontsize=12)
+    reserve_below(figure, KEY_LINE_INCHES * (lines + 1))
+    caption_below = (lines + 0.5) * KEY_LINE_INCHES / height
+    figure.text(0.5, caption_below, _caption(panels), fontsize=8.5, color="#555555", ha="center", va="center")
+    grid = figure.subplots(len(panels), 1, squeeze=False)[:, 0]
+    for axes, panel in zip(grid, panels, strict=True):
+        _panel(axes, panel, table)
+    settle(figure)
+    renderer = figure.canvas.get_renderer()  # type: ignore[attr-defined]
+    for axes, panel in zip(grid, panels, strict=True):
+        texts = [str(numbers[p.chain]) if numbered else shortened(p.label, LABEL) for p in panel.points]
+        if not _label(axes, panel, texts, table, renderer, reach=math.inf if numbered else REACH):
+            return None
+    for index, (chain, text) in enumerate(zip(numbers, key, strict=False)):
+        left, up = (0.03, 0.52)[index // lines], (lines - index % lines - 0.5) * KEY_LINE_INCHES / height
+        look = table[chain]
+        figure.add_artist(Line2D([left], [up], marker=look.marker, color=look.colour, markersize=7, linestyle=""))
+        figure.text(left + 0.012, up, text, fontsize=9, va="center")
+    return figure
+
+
+def _caption(panels: Sequence[Panel]) -> str:
+    several = any(len(point.seeds) > 1 for panel in panels for point in panel.points)
+    bars = "mean over seeds with its 95 % interval, seeds as small marks" if several else "bars: 95 % Wilson intervals"
+    return f"{bars}; dashed: Pareto front; dotted: dense"
+
+
+def _panel(axes: Axes, panel: Panel, table: dict[str, Look]) -> None:
+    axes.set_title(panel.title)
+    axes.set_ylabel("top-1 accuracy on the test split, %")
+    if not panel.points:
+        axes.set_xlabel(panel.unit)
+        axes.set_xticks([])
+        axes.set_yticks([])
+        axes.text(0.5, 0.5, "no row was measured", transform=axes.transAxes, ha="center", va="center")
+        return
+    for point in panel.points:
+        look = table[point.chain]
+        dense = point.chain == DENSE
+        error = [[point.accuracy - point.low], [point.high - point.accuracy]]
+        axes.errorbar(
+            point.cost,
+            point.accuracy,
+            yerr=error,
+            fmt=look.marker,
+            color=look.colour,
+            markersize=13 if dense else 8,
+            markeredgecolor="white",
+            elinewidth=1.2,
+            capsize=3,
+            zorder=5 if dense else 4,
+        )
+        if len(point.seeds) > 1:
+            costs, accuracies = zip(*point.seeds, strict=True)
+            axes.scatter(costs, accuracies, marker=look.marker, s=12, color=look.colour, alpha=0.5)
+    front = [panel.points[i] for i in pareto_front([(one.cost, one.accuracy) for one in panel.points])]
+    axes.plot([p.cost for p in front], [p.accuracy for p in front], color="#999999", linestyle="--", zorder=1)
+    _limits(axes, panel)
+
+
+def _limits(axes: Axes, panel: Panel) -> None:
+    costs = [cost for point in panel.points for cost, _ in point.seeds]
+    log_axis(axes, costs, panel.unit)
+    low, high = min(p.low for p in panel.points), max(p.high for p in panel.points)
+    room = max(0.5, 0.12 * (high - low))
+    axes.set_ylim(low - room, high + room)
+    reference = [point.accuracy for point in panel.points if point.chain == DENSE]
+    for accuracy in reference:
+        axes.axhline(accuracy, color="#000000", linewidth=0.8, linestyle=":", zorder=1)
+
+
+def _label(
+    axes: Axes, panel: Panel, texts: Sequence[str], table: dict[str, Look], renderer: RendererBase, *, reach: float
+) -> bool:
+    """Labels the points of a panel; False where the texts do not fit."""
+    if not panel.points:
+        return True
+    where = [tuple(map(float, axes.transData.transform((p.cost, p.accuracy)))) for p in panel.points]
+    points = [labels.Box(x, y, x, y).grown(9) for x, y in where]
+    lines = []
+    for (x, _), point in zip(where, panel.points, strict=True):
+        ends = axes.transData.transform([(point.cost, point.low), (point.cost, point.high)])  # [2, 2]
+        lines.append(labels.Box(x - 3, float(ends[0, 1]), x + 3, float(ends[1, 1])))
+    lines += [box for line in axes.lines if line.get_linestyle() in ("--", ":") for box in _along(line)]
+    anchors = [(point.cost, point.accuracy) for point in panel.points]
+    colours = [table[point.chain].colour for point in panel.points]
+    placed = labels.place(axes, anchors, texts, colours, renderer=renderer, points=points, lines=lines, reach=reach)
+    return placed is not None
+
+
+def _along(line: Line2D) -> list[labels.Box]:
+    """Small boxes along a drawn line, in pixels, for labels to keep off it."""
+    corners = line.get_transform().transform(line.get_xydata())  # [n, 2]
+    boxes = []
+    for (x0, y0), (x1, y1) in pairwise(corners):
+        count = max(1, math.ceil(math.hypot(x1 - x0, y1 - y0) / 40))
+        for k in range(count):
+            ends = [(x0 + (x1 - x0) * share, y0 + (y1 - y0) * share) for share in (k / count, (k + 1) / count)]
+            (a, b), (c, d) = ends
+            boxes.append(labels.Box(min(a, c) - 1, min(b, d) - 1, max(a, c) + 1, max(b, d) + 1))
+    return boxes

@@ -1,0 +1,125 @@
+"""How figures look and are saved: colours for the colour-blind, markers, ticks, files with the same bytes each time."""
+
+from __future__ import annotations
+
+import io
+import math
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib
+import matplotlib.style
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from bench.records import RunRecord
+from reports.rows import DENSE
+
+# Okabe and Ito 2008 (jfly.uni-koeln.de/color) without yellow, which is too pale on white, and black, which is dense
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "h")
+STYLE = {
+    "svg.hashsalt": "reports",
+    "svg.fonttype": "path",  # the text looks the same where a font is missing, and so does its box
+    "font.family": "DejaVu Sans",  # ships with matplotlib: the same boxes on every machine
+    "font.size": 10,
+    "axes.titlesize": 11,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#E6E6E6",
+    "grid.linewidth": 0.8,
+    "axes.axisbelow": True,
+    "figure.dpi": 120,
+    "savefig.dpi": 120,
+}
+
+
+@dataclass(frozen=True)
+class Look:
+    """Colour and marker of a chain, the same in every figure of a report."""
+
+    colour: str
+    marker: str
+
+
+def looks(records: Sequence[RunRecord]) -> dict[str, Look]:
+    """A look for each chain in plan order; dense is a black star. 66 chains look different from one another."""
+    chains = [chain for chain in dict.fromkeys(one.chain for one in records) if chain != DENSE]
+    table = {c: Look(COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]) for i, c in enumerate(chains)}
+    return {DENSE: Look("#000000", "*")} | table
+
+
+@contextmanager
+def styled() -> Iterator[None]:
+    """Draws with this style whatever the person's own matplotlib settings are; leaves those as they were."""
+    with matplotlib.style.context(["default", STYLE]):
+        yield
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """A figure of that many inches with a canvas of its own: no global state of pyplot."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def reserve_below(figure: Figure, inches: float) -> None:
+    """Keeps the lowest `inches` of a figure free of axes."""
+    share = inches / figure.get_figheight()
+    figure.set_layout_engine("constrained", rect=(0, share, 1, 1 - share))
+
+
+def settle(figure: Figure) -> None:
+    """Lays the figure out once and for all, so that pixels measured from here on stay true."""
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+
+
+def save(figure: Figure, folder: Path, name: str) -> list[Path]:
+    """Writes NAME.png and NAME.svg without dates or versions: the same figure gives the same bytes."""
+    settle(figure)
+    paths = []
+    for kind, metadata in (("png", {"Software": None}), ("svg", {"Date": None, "Creator": None})):
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format=kind, metadata=metadata, facecolor="white")
+        paths.append(write_whole(folder / f"{name}.{kind}", buffer.getvalue()))
+    return paths
+
+
+def write_whole(path: Path, content: bytes) -> Path:
+    """Writes a file whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part.write_bytes(content)
+    os.replace(part, path)
+    return path
+
+
+def log_axis(axes: Axes, values: Sequence[float], unit: str) -> None:
+    """A logarithmic x axis around `values` (positive) with plain numbers at 1, 2, 5 or finer, and at most ten ticks."""
+    low, high = min(values), max(values)
+    room = max(1.25, (high / low) ** 0.08)
+    low, high = low / room, high * room
+    axes.set_xscale("log")
+    axes.set_xlim(low, high)
+    ticks = _ticks(low, high)
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.set_xticks([], minor=True)
+    axes.set_xlabel(unit)
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    found: list[float] = []
+    for steps in ((1.0,), (1.0, 3.0), (1.0, 2.0, 5.0), (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0)):
+        ticks = [float(f"{step * 10.0**decade:.3g}") for decade in decades for step in steps]
+        ticks = [tick for tick in ticks if low <= tick <= high]
+        if len(ticks) > 9:
+            break
+        found = ticks
+    return found or [float(f"{math.sqrt(low * high):.3g}")]
