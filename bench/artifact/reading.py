@@ -79,7 +79,7 @@ def _rebuild(frame: Frame) -> Artifact:
         if row.same_as is None:
             own = {name: stored[f"{row.path}.{name}"] for name in expected_tensors(sketches[row.path])}
             layer = build_layer(row, sketches[row.path], _computing_type(own.values()))
-            layer.load_state_dict({name: tensors[f"{row.path}.{name}"] for name in own}, strict=True, assign=True)
+            _fill(layer, {name: tensors[f"{row.path}.{name}"] for name in own})
             sketches[row.path] = layer
         place(root, row.path, sketches[row.same_as or row.path])
     _place_free_tensors(root, header, tensors)
@@ -170,6 +170,13 @@ def _decode(rows: tuple[StoredTensor, ...], codes: list[memoryview]) -> tuple[di
             tensor = nn.Parameter(tensor, requires_grad=row.role == "trained")
         tensors.update(dict.fromkeys(row.names, tensor))
     return tensors, ledger
+
+
+def _fill(layer: nn.Module, tensors: dict[str, Tensor]) -> None:
+    """Puts the tensors themselves, not copies, into `layer`."""
+    for name, parameter in layer.named_parameters(remove_duplicate=False):
+        parameter.requires_grad_(tensors[name].requires_grad)  # torch passes this on to the tensor that is put in
+    layer.load_state_dict(tensors, strict=True, assign=True)
 
 
 def _computing_type(rows: Any) -> torch.dtype | None:

@@ -149,9 +149,9 @@ class ActivationQuantizer(CompressedLayer):
 
     def _set_mode(self, mode: Mode) -> None:
         if mode == "averaging":
-            low, high = self.range()
-            self.register_buffer("low", torch.full_like(self.scale, low))  # float32 []: a rounded zero point would
-            self.register_buffer("high", torch.full_like(self.scale, high))  # swallow the small steps of the average
+            low, high = -self.zero_point * self.scale, (LARGEST_CODE - self.zero_point) * self.scale
+            self.register_buffer("low", low)  # float32 []: a rounded zero point would swallow the small steps of the
+            self.register_buffer("high", high)  # average; no value is read, so it can be made without storage
         elif self.mode == "averaging":
             del self.low, self.high
         self.mode = mode
