@@ -17,7 +17,10 @@ SOURCE = Source(
 )
 
 
-def plan(source=SOURCE, methods="prune:sparsity=0.5,prune:sparsity=0.5+ptq", seeds=(0,), runtimes=("eager",), threads=1):
+TWO_CHAINS = "prune:sparsity=0.5,prune:sparsity=0.5+ptq"
+
+
+def plan(source=SOURCE, methods=TWO_CHAINS, seeds=(0,), runtimes=("eager",), threads=1):
     chains = parse_chains(methods, METHODS)
     return make_plan(source, chains, seeds=seeds, runtimes=runtimes, threads=threads, command="typed")
 

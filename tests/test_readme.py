@@ -15,7 +15,8 @@ from methods import METHODS
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 CODE = re.findall(r"(?:^ {4}.*\n|^\n(?= {4}))+", README, flags=re.MULTILINE)
-COMMANDS = [line.strip() for block in CODE for line in block.splitlines() if line.strip().startswith("python run_bench")]
+LINES = [line.strip() for block in CODE for line in block.splitlines()]
+COMMANDS = [line for line in LINES if line.startswith("python run_bench")]
 
 
 @pytest.mark.parametrize("line", COMMANDS)
