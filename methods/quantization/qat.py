@@ -10,6 +10,7 @@ Known failures: batch norms are folded before training, so a high learning rate 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -39,8 +40,8 @@ class QAT(CompressionMethod):
 
     def __post_init__(self) -> None:
         check_quantization_fields(self.calibration, self.weight_bits)
-        if not self.lr_scale > 0:
-            raise ValueError(f"lr_scale must be above 0, got {self.lr_scale}: pass a factor such as 0.1")
+        if not 0 < self.lr_scale < math.inf:
+            raise ValueError(f"lr_scale must be above 0 and finite, got {self.lr_scale}: pass a factor such as 0.1")
 
     def unsupported(self, model: GraphModule) -> str | None:
         return why_not(model, self.layers)
