@@ -1,0 +1,118 @@
+"""Large images: decoded and augmented one by one by worker processes, normalised on the device."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from baselines.data.base import ImageData, Indices, SplitName, bounds
+from baselines.torchvision_import import import_torchvision
+from methods.base import UsageError
+
+_SMALLEST_CROP = 0.25  # of the area; ImageNet's usual 0.08 suits longer training than a benchmark has
+_BEFORE_CENTRE_CROP = 256 / 224
+
+
+@dataclass(frozen=True, eq=False)
+class Files:
+    """Paths of images and their labels [n]."""
+
+    paths: Sequence[Path]
+    labels: Indices
+
+
+@dataclass(frozen=True, eq=False)
+class FileData(ImageData):
+    """Images that stay on disk."""
+
+    splits: Mapping[SplitName, Files]
+    workers: int = 0
+    flip: bool = True
+
+    def count(self, split: SplitName) -> int:
+        return len(self.splits[split].labels)
+
+    def batches(self, split: SplitName, batch_size: int, *, device: str) -> Iterator[tuple[Tensor, Tensor]]:
+        count = self.count(split)
+        batches = [[(index, 0) for index in range(begin, min(begin + batch_size, count))]
+                   for begin in range(0, count, batch_size)]  # fmt: skip
+        return self._loaded(split, batches, self._steady(), device)
+
+    def train_batches(
+        self, batch_size: int, *, device: str, seed: int, epoch: int, augment: bool = True
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        count = self.count("train")
+        rng = np.random.default_rng([seed, epoch])
+        order, seeds = rng.permutation(count).tolist(), rng.integers(0, 2**31, count).tolist()
+        batches = [list(zip(order[begin:end], seeds[begin:end], strict=True))
+                   for begin, end in bounds(count, batch_size)]  # fmt: skip
+        return self._loaded("train", batches, self._random() if augment else self._steady(), device)
+
+    def _loaded(
+        self, split: SplitName, batches: list[list[tuple[int, int]]], transform: Any, device: str
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        images = _Images(self.splits[split], transform, self.input_shape[0])
+        pinned = torch.device(device).type == "cuda"
+        loader = DataLoader(images, batch_sampler=batches, num_workers=self.workers, pin_memory=pinned)
+        mean = torch.tensor(self.mean, device=device).view(1, -1, 1, 1) * 255
+        std = torch.tensor(self.std, device=device).view(1, -1, 1, 1) * 255
+        for pixels, labels in loader:  # [n, c, h, w] uint8, [n]
+            pixels = pixels.to(device, non_blocking=True)
+            yield pixels.float().sub_(mean).div_(std), labels.to(device, non_blocking=True)
+
+    def _random(self) -> Any:
+        v2 = import_torchvision().transforms.v2
+        crop = v2.RandomResizedCrop(self.input_shape[1:], scale=(_SMALLEST_CROP, 1.0), antialias=True)
+        return v2.Compose([crop, v2.RandomHorizontalFlip(0.5 if self.flip else 0.0), v2.PILToTensor()])
+
+    def _steady(self) -> Any:
+        v2 = import_torchvision().transforms.v2
+        shorter = round(min(self.input_shape[1:]) * _BEFORE_CENTRE_CROP)
+        return v2.Compose([v2.Resize(shorter, antialias=True), v2.CenterCrop(self.input_shape[1:]), v2.PILToTensor()])
+
+
+@dataclass(frozen=True, eq=False)
+class _Images(Dataset[tuple[Tensor, int]]):
+    """What a worker does with (index, seed): the random numbers of an image depend on its seed, not on the worker."""
+
+    files: Files
+    transform: Any
+    channels: int
+
+    def __getitem__(self, item: tuple[int, int]) -> tuple[Tensor, int]:
+        index, seed = item
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)
+            pixels = self.transform(open_image(self.files.paths[index], self.channels))
+        return pixels, int(self.files.labels[index])
+
+
+def open_image(path: Path, channels: int) -> Image.Image:
+    """The decoded image, grey (1 channel) or colour (3), 8 bits.
+
+    Raises:
+        UsageError: not a readable image.
+    """
+    try:
+        with Image.open(path) as image:
+            if image.mode.startswith("I;16"):
+                return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert(
+                    "L" if channels == 1 else "RGB"
+                )
+            return image.convert("L" if channels == 1 else "RGB")
+    except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as error:
+        raise UsageError(f"{path} is not a readable image ({error}): mend or delete it") from error
+
+
+def worker_count() -> int:
+    """Decoding processes: one a core, 8 at most."""
+    return min(8, len(os.sched_getaffinity(0)))

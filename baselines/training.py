@@ -1,0 +1,250 @@
+"""The one loop that trains and fine-tunes.
+
+A run is a function of (model, data, stage's arguments, seed): order, augmentation and dropout of an epoch depend on
+(seed, epoch) alone, so a run that was interrupted and resumed from its snapshot equals one left alone, bit for bit, on
+the same machine and threads. The last epoch's weights are the result: the rate has come down to zero by then, and
+validation is only watched.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import pickle
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from baselines.data.base import ImageData, SplitName
+from baselines.precision import autocast_for
+from baselines.recipes import Recipe, default_recipe
+
+_START_DIVISOR = 25  # the warm-up begins at peak / 25
+_CHECKED_EVERY = 20  # steps between looks at the loss on a GPU, each of which waits for it
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What one epoch did; accuracies in [0, 1], `lr` the rate of its last step."""
+
+    stage: str
+    epoch: int  # from 1
+    epochs: int
+    lr: float
+    train_loss: float
+    train_accuracy: float
+    validation_accuracy: float
+    seconds: float
+    samples: int
+
+
+class Diverged(RuntimeError):
+    """The loss is no longer a number; the message says when and at which learning rate."""
+
+
+def learning_rate(step: int, steps: int, peak: float, warmup: float) -> float:
+    """The rate of `step` (from 0) of `steps`: a line up to `peak` in `warmup * steps`, then half a cosine towards 0."""
+    rising = warmup * steps
+    if step < rising:
+        start = peak / _START_DIVISOR
+        return start + (peak - start) * step / rising
+    return peak * 0.5 * (1 + math.cos(math.pi * (step - rising) / max(1.0, steps - rising)))
+
+
+def train(
+    model: nn.Module,
+    data: ImageData,
+    *,
+    stage: str,
+    epochs: int,
+    lr: float,
+    recipe: Recipe,
+    seed: int,
+    device: str = "cpu",
+    snapshot: Path | None = None,
+    on_epoch: Callable[[Epoch], None] | None = None,
+    on_batch: Callable[[int, int, int], None] | None = None,
+    on_note: Callable[[str], None] | None = None,
+) -> list[Epoch]:
+    """Trains `model` in place, leaves it on `device` in eval mode and returns a line an epoch.
+
+    lr: the peak. recipe: everything but the epochs and the peak. snapshot: file kept after each epoch and gone on from.
+    on_epoch: called with each epoch trained in this sitting. on_batch: called with (epoch, batches done, batches).
+    on_note: called with a line about a snapshot that cannot be used; training then starts over.
+
+    Raises:
+        Diverged: the loss is infinite or not a number.
+    """
+    model.to(device)
+    optimizer = make_optimizer(model, recipe)
+    run = {"stage": stage, "epochs": epochs, "lr": lr, "seed": seed, "recipe": asdict(recipe)}
+    logs = _resume(snapshot, run, model, optimizer, device, on_note or (lambda _: None))
+    with _deterministic(recipe.deterministic):
+        for number in range(len(logs) + 1, epochs + 1):
+            started = time.perf_counter()
+            rates = _rates(number, epochs, data.steps(recipe.batch_size), lr, recipe.warmup)
+            loss, accuracy, samples = _train_epoch(
+                model, data, optimizer, rates, recipe, seed, number, device, on_batch
+            )
+            validation = evaluate(model, data, "validation", device=device)
+            seconds = time.perf_counter() - started
+            log = Epoch(stage, number, epochs, rates[-1], loss, accuracy, validation, seconds, samples)
+            logs.append(log)
+            if snapshot:
+                _save(snapshot, run, model, optimizer, logs)
+            if on_epoch:
+                on_epoch(log)
+    model.eval()
+    return logs
+
+
+def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.SGD:
+    """SGD over what `model` trains; tensors of one axis (biases, norms) are not decayed."""
+    trained = [tensor for tensor in model.parameters() if tensor.requires_grad]
+    groups = [
+        {"params": [tensor for tensor in trained if tensor.ndim > 1], "weight_decay": recipe.weight_decay},
+        {"params": [tensor for tensor in trained if tensor.ndim <= 1], "weight_decay": 0.0},
+    ]
+    nesterov = recipe.momentum > 0
+    return torch.optim.SGD(groups, lr=recipe.lr, momentum=recipe.momentum, nesterov=nesterov)
+
+
+def _rates(epoch: int, epochs: int, steps: int, peak: float, warmup: float) -> list[float]:
+    first = (epoch - 1) * steps
+    return [learning_rate(first + step, epochs * steps, peak, warmup) for step in range(steps)]
+
+
+def _train_epoch(
+    model: nn.Module,
+    data: ImageData,
+    optimizer: torch.optim.Optimizer,
+    rates: list[float],
+    recipe: Recipe,
+    seed: int,
+    epoch: int,
+    device: str,
+    on_batch: Callable[[int, int, int], None] | None,
+) -> tuple[float, float, int]:
+    """One pass over the training part: mean loss, accuracy and number of images, all as trained on."""
+    model.train()
+    trained = [tensor for group in optimizer.param_groups for tensor in group["params"]]
+    loss_sum = torch.zeros((), device=device)
+    correct = torch.zeros((), device=device, dtype=torch.int64)
+    samples = 0
+    every = 1 if torch.device(device).type == "cpu" else _CHECKED_EVERY
+    batches = data.train_batches(recipe.batch_size, device=device, seed=seed, epoch=epoch, augment=recipe.augment)
+    with _seeded(seed, epoch, device):
+        for step, (images, labels) in enumerate(batches):  # [n, c, h, w], [n]
+            for group in optimizer.param_groups:
+                group["lr"] = rates[step]
+            with autocast_for(recipe.precision, device):
+                logits = model(images)  # [n, classes]
+            loss = F.cross_entropy(logits.float(), labels, label_smoothing=recipe.label_smoothing)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            if recipe.clip_norm:
+                nn.utils.clip_grad_norm_(trained, recipe.clip_norm)
+            optimizer.step()
+            loss_sum += loss.detach() * len(labels)
+            correct += (logits.detach().argmax(1) == labels).sum()
+            samples += len(labels)
+            if (step % every == 0 or step + 1 == len(rates)) and not math.isfinite(loss_sum.item()):
+                raise Diverged(f"the loss is {loss.item()} in epoch {epoch}, step {step + 1} of {len(rates)}, at "
+                               f"learning rate {rates[step]:.3g}: pass a smaller --lr")  # fmt: skip
+            if on_batch:
+                on_batch(epoch, step + 1, len(rates))
+    return loss_sum.item() / max(1, samples), correct.item() / max(1, samples), samples
+
+
+def evaluate(model: nn.Module, data: ImageData, split: SplitName, *, device: str = "cpu", batch: int = 256) -> float:
+    """Share of the part's images classified right, in eval mode and full precision; 0 of an empty part."""
+    was_training = model.training
+    model.eval()
+    correct = torch.zeros((), device=device, dtype=torch.int64)
+    with torch.inference_mode():
+        for images, labels in data.batches(split, batch, device=device):
+            correct += (model(images).argmax(1) == labels).sum()
+    model.train(was_training)
+    return correct.item() / max(1, data.count(split))
+
+
+@contextlib.contextmanager
+def _seeded(seed: int, epoch: int, device: str) -> Iterator[None]:
+    """Dropout's numbers for one epoch; the global generators come back as they were."""
+    where = torch.device(device)
+    devices = [where.index or 0] if where.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed * 1_000_003 + epoch)
+        yield
+
+
+@contextlib.contextmanager
+def _deterministic(wanted: bool) -> Iterator[None]:
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(wanted or before)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)
+
+
+def _save(
+    path: Path, run: dict[str, Any], model: nn.Module, optimizer: torch.optim.Optimizer, logs: list[Epoch]
+) -> None:
+    """Writes the snapshot whole or not at all."""
+    held = {
+        "run": run,
+        "model": model.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "logs": [asdict(log) for log in logs],
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    with part.open("wb") as file:
+        torch.save(held, file)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(part, path)
+
+
+def _resume(
+    path: Path | None,
+    run: dict[str, Any],
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    device: str,
+    on_note: Callable[[str], None],
+) -> list[Epoch]:
+    """Brings model and optimiser to the snapshot's state; the epochs it has seen, none if it cannot be used."""
+    if path is None or not path.is_file():
+        return []
+    try:
+        held = torch.load(path, map_location=device, weights_only=True)
+        if held["run"] != run:
+            on_note(f"{path} is the snapshot of another training: starting over")
+            return []
+        _check_fits(model.state_dict(), held["model"])
+        logs = [Epoch(**{field.name: log[field.name] for field in fields(Epoch)}) for log in held["logs"]]
+        optimizer.load_state_dict(held["optimizer"])
+        model.load_state_dict(held["model"])
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, KeyError, TypeError, ValueError) as error:
+        on_note(f"{path} is damaged ({str(error).splitlines()[0] if str(error) else error!r}): starting over")
+        optimizer.state.clear()
+        return []
+    return logs
+
+
+def _check_fits(own: dict[str, Tensor], held: dict[str, Tensor]) -> None:
+    """Everything that loading would refuse half-way is refused before the first tensor is written."""
+    if own.keys() != held.keys() or any(own[name].shape != held[name].shape for name in own):
+        raise ValueError("its tensors are not this network's")
+
+
+__all__ = ["Diverged", "Epoch", "Recipe", "default_recipe", "evaluate", "learning_rate", "make_optimizer", "train"]
