@@ -7,17 +7,23 @@ compilers and exporters know; in eager they would be slow, so layers themselves 
 from __future__ import annotations
 
 import copy
+import math
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.fx import GraphModule
 from torch.nn.utils import parametrize
 
 from methods.graph import modules_called, replace_module
-from methods.layers import constrained_tensors, constraints, release
+from methods.layers import constrained_tensors, constraints, kind_of, release
 from methods.layers.quantization import LARGEST_CODE, ActivationQuantizer, Dequantize, largest_weight_code
 
 _INT8_KERNELS: tuple[type[nn.Module], ...] = (nn.Conv1d, nn.Conv2d, nn.Linear)
+_TOP_OF_CLAMP: dict[object, float] = {
+    "ReLU": math.inf, F.relu: math.inf, torch.relu: math.inf, "relu": math.inf, "relu_": math.inf,
+    "ReLU6": 6.0, F.relu6: 6.0,
+}  # fmt: skip
 
 
 def baked(model: GraphModule) -> GraphModule:
@@ -36,6 +42,7 @@ def spelled_out(model: GraphModule) -> GraphModule:
     import torch.ao.quantization.fx._decomposed  # noqa: F401  # defines the operations
 
     model = _sharing_copy(model)
+    _drop_clamps_that_rounding_does(model)
     for path, layer in modules_called(model).items():
         if isinstance(layer, ActivationQuantizer):
             replace_module(model, path, _Round(layer.scale.item(), int(layer.zero_point.item())))
@@ -77,6 +84,21 @@ class _ReadCodes(nn.Module):
         return torch.ops.quantized_decomposed.dequantize_per_channel(
             codes, self.scale, self.zero_point, 0, -largest, largest, torch.int8
         )
+
+
+def _drop_clamps_that_rounding_does(model: GraphModule) -> None:
+    """Takes out each ReLU or ReLU6 whose only reader is a quantiser that saturates at the same ends: codes stay."""
+    layers = modules_called(model)
+    for node in list(model.graph.nodes):
+        if node.op != "call_module" or not isinstance(quantizer := layers[node.target], ActivationQuantizer):
+            continue
+        clamp = node.args[0]
+        top = _TOP_OF_CLAMP.get(kind_of(layers[clamp.target]) if clamp.op == "call_module" else clamp.target)
+        _, high = quantizer.range()
+        if top and len(clamp.users) == 1 and quantizer.zero_point == 0 and high <= top + quantizer.scale / 2:
+            clamp.replace_all_uses_with(clamp.args[0])
+            model.graph.erase_node(clamp)
+    model.recompile()
 
 
 def _spell_out_weights(layer: nn.Module) -> None:
