@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
+from baselines.errors import UsageError
 from bench.measure import process
 from bench.measure.messages import MemoryAnswer, MemoryRequest, UsageAnswer, read_message, write_message
 from bench.measure.process import MeasureError, ask, last_words
-from methods.base import UsageError
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import sys
 import threading
 from pathlib import Path
 
+from baselines.errors import UsageError
 from bench.measure.messages import (
     PROGRESS,
     Answer,
@@ -38,11 +39,11 @@ def _answer(request: Request) -> Answer:
 
         return memory(request)
     from bench.measure.score import score
-    from methods.base import UsageError
+    from methods import base
 
     try:
         return score(request, _say)
-    except UsageError as error:
+    except (UsageError, base.UsageError) as error:
         return UsageAnswer(str(error))
 
 

@@ -62,7 +62,7 @@ def _layer_macs(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any],
     if kind in (nn.Conv1d, nn.Conv2d):
         return _conv(out, args[0], layer.weight)  # type: ignore[arg-type]
     if kind is nn.ConvTranspose2d:  # each input value meets every tap: weight [in, out / groups, kh, kw]
-        return args[0].numel() * math.prod(layer.weight.shape[1:])  # type: ignore[union-attr, arg-type]
+        return args[0].numel() * math.prod(layer.weight.shape[1:])  # type: ignore[union-attr, index, arg-type]
     if kind is nn.Linear:
         return _linear(out, args[0], layer.weight)  # type: ignore[arg-type]
     if kind is nn.MultiheadAttention:

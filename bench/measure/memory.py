@@ -1,10 +1,13 @@
-"""Peak memory, in a process that does nothing else: it reads one file and runs one batch.
+"""Resident memory of this process, with a high-water mark that can be set back.
 
-Linux counts resident memory and its high-water mark in /proc/self/status; elsewhere getrusage knows the mark alone.
+Linux counts both in /proc/self/status; elsewhere getrusage knows the mark alone, since the start of the process.
 """
 
 from __future__ import annotations
 
+import ctypes
+import gc
+import platform
 import resource
 import sys
 from dataclasses import dataclass
@@ -28,13 +31,16 @@ class Watch:
 
 
 def watch() -> Watch:
-    """Begins to watch: sets the high-water mark back to what is resident now, where the kernel allows it."""
+    """Begins to watch: gives freed memory back and sets the high-water mark to what is left, where the system can."""
+    gc.collect()
+    if platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).malloc_trim(0)
     if not _STATUS.exists():
         return Watch(_rusage(), "ru_maxrss", reset=False)
     try:
         _CLEAR.write_text("5")  # man proc_pid_clear_refs: 5 resets the peak resident set size
         reset = True
-    except OSError:  # a sandbox that forbids it: the peak then includes the imports
+    except OSError:  # a sandbox that forbids it: the protocol says so
         reset = False
     return Watch(_status("VmRSS"), "VmHWM", reset)
 

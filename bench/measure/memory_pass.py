@@ -21,21 +21,23 @@ PASSES = 3  # memory for intermediate results is taken on the first; the rest sh
 
 
 def memory(request: MemoryRequest) -> MemoryAnswer:
-    """Peak memory of reading what the runtime deploys and running `PASSES` batches, in this process."""
+    """Memory of reading what the runtime deploys, and of running `PASSES` batches of it, in this process."""
     from bench.runtimes import RUNTIMES
 
     runtime = RUNTIMES[request.runtime]
     if reason := runtime.unavailable(request.device):  # asking also imports what the runtime needs, before the watch
         raise RuntimeError(reason)
     read = _reader(request)
-    begun = watch()
-    deployed = None if request.deployed is None else Path(request.deployed)
-    session = runtime.load(read(), deployed, threads=request.threads, device=request.device)
     images = np.zeros((request.batch, *request.input_shape), dtype=np.float32)  # [n, c, h, w]
+    deployed = None if request.deployed is None else Path(request.deployed)
+    reading = watch()
+    session = runtime.load(read(), deployed, threads=request.threads, device=request.device)
+    read_peak = reading.peak_bytes()
+    running = watch()
     for _ in range(PASSES):
         session.run(images)
     on_gpu, reason = _gpu_measurements(request)
-    return MemoryAnswer(_resident(begun, request) + on_gpu, reason)
+    return MemoryAnswer(_resident(reading, read_peak, running, request) + on_gpu, reason)
 
 
 def _reader(request: MemoryRequest) -> Callable[[], Any]:
@@ -57,12 +59,13 @@ def _protocol(request: MemoryRequest) -> dict[str, Any]:
     }
 
 
-def _resident(begun: Watch, request: MemoryRequest) -> tuple[Measurement, ...]:
-    """The process's peak, and what was resident after the imports and before the file was read."""
-    protocol = {**_protocol(request), "source": begun.source, "reset": begun.reset}
-    peak, baseline = float(begun.peak_bytes()), float(begun.baseline_bytes)
+def _resident(reading: Watch, read_peak: int, running: Watch, request: MemoryRequest) -> tuple[Measurement, ...]:
+    """The whole process while it runs the network, while it reads it, and before it has read anything."""
+    protocol = {**_protocol(request), "source": running.source, "reset": running.reset}
+    baseline = float(reading.baseline_bytes)
     return (
-        Measurement("peak_memory", "B", (peak,), {**protocol, "baseline_bytes": baseline}),
+        Measurement("peak_memory", "B", (float(running.peak_bytes()),), {**protocol, "baseline_bytes": baseline}),
+        Measurement("reading_memory", "B", (float(read_peak),), protocol),
         Measurement("baseline_memory", "B", (baseline,), protocol),
     )
 

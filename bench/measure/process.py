@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from baselines.errors import UsageError
 from bench.measure.messages import PROGRESS, Request, UsageAnswer, read_message, write_message
 
 _ROOT = Path(__file__).resolve().parents[2]
@@ -40,8 +41,6 @@ def ask(request: Request, *, progress: Callable[[str], None], timeout_s: float) 
             raise MeasureError(f"the measuring process {_ending(code)}: {last_words(complaint)}")
         message = read_message(answer)
     if isinstance(message, UsageAnswer):
-        from methods.base import UsageError  # imports torch, which this package's memory pass must not
-
         raise UsageError(message.message)
     return message
 

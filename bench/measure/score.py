@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from baselines import data as datasets
+from baselines.errors import UsageError, nearest
 from bench.artifact import Artifact, load
 from bench.measure import accuracy
 from bench.measure.deployment import prepared
@@ -25,7 +26,6 @@ from bench.measure.messages import ScoreAnswer, ScoreRequest
 from bench.measure.nvml import cuda_uuid, open_gpu
 from bench.records import Accuracy, Measurement, RuntimeResult
 from bench.runtimes import RUNTIMES, Runtime, RuntimeFailure, Session
-from methods.base import UsageError, nearest
 
 Say = Callable[[str], None]
 
@@ -191,7 +191,7 @@ def _session(runtime: Runtime, artifact: Artifact, deployed: Path | None, reques
 def _test_split(subject: Subject) -> Iterator[tuple[NDArray[np.float32], NDArray[np.int64]]]:
     """Images [n, c, h, w] and labels [n] of the whole test split."""
     for images, labels in subject.data.batches("test", subject.batch, device="cpu"):
-        yield images.numpy(), labels.numpy()
+        yield np.ascontiguousarray(images.numpy()), labels.numpy()
 
 
 def _images(subject: Subject, batch: int) -> NDArray[np.float32]:
