@@ -15,6 +15,7 @@ import matplotlib.style
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from bench.records import RunRecord
 from reports.rows import DENSE
@@ -76,8 +77,9 @@ def reserve_below(figure: Figure, inches: float) -> None:
 
 def settle(figure: Figure) -> None:
     """Lays the figure out once and for all, so that pixels measured from here on stay true."""
-    figure.draw_without_rendering()
-    figure.set_layout_engine("none")
+    if isinstance(figure.get_layout_engine(), ConstrainedLayoutEngine):
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
 
 
 def save(figure: Figure, folder: Path, name: str) -> list[Path]:

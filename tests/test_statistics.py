@@ -49,7 +49,7 @@ def test_confidence_is_a_fraction(confidence: float) -> None:
 
 
 def test_difference_is_the_published_example() -> None:
-    """56 of 70 against 48 of 80: 0.0524 to 0.3339 (Newcombe 1998, interval estimation for the difference, method 10)."""
+    """56 of 70 against 48 of 80: 0.0524 to 0.3339 (Newcombe 1998, on differences, method 10)."""
     assert difference((56, 70), (48, 80)) == pytest.approx((0.0524, 0.3339), abs=5e-5)
     assert difference((5, 5), (0, 0)) == (-1.0, 1.0)
 
