@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from methods.base import UsageError
+from baselines.errors import UsageError
 
 Precision = Literal["fp32", "bf16", "auto"]
 

@@ -13,10 +13,9 @@ known, so that batch norms can be folded, quantisers placed and the result writt
 
 from __future__ import annotations
 
-import difflib
 import enum
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
@@ -130,15 +129,3 @@ class Pipeline(CompressionMethod):
 
 class Refused(ValueError):
     """A method cannot compress this network; the message is the reason that the table shows."""
-
-
-class UsageError(ValueError):
-    """What the person typed cannot be done. The message is one line that says what was wrong, the value seen and what
-    to type instead; the command prints it without a traceback and ends with exit code 2."""
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """`did you mean 'x'?` for the known name closest to `name`, or the list of what is known."""
-    known = sorted(known)
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"

@@ -13,8 +13,8 @@ from baselines.data.base import ImageData, SplitName, bounds, stratified
 from baselines.data.fake import OPTIONS, Fake, fake
 from baselines.data.files import FileData
 from baselines.data.known import Request
+from baselines.errors import UsageError, nearest
 from baselines.nets.spec import parse_options, typed_options
-from methods.base import UsageError, nearest
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from baselines.data.arrays import ArrayData, Pixels
 from baselines.data.base import Indices, SplitName
 from baselines.data.known import in_memory
-from methods.base import UsageError
+from baselines.errors import UsageError
 
 OPTIONS: dict[str, type] = {"classes": int, "size": int, "channels": int, "count": int, "noise": float}
 

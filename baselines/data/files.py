@@ -15,8 +15,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from baselines.data.base import ImageData, Indices, SplitName, bounds
+from baselines.errors import UsageError
 from baselines.torchvision_import import import_torchvision
-from methods.base import UsageError
 
 _SMALLEST_CROP = 0.25  # of the area; ImageNet's usual 0.08 suits longer training than a benchmark has
 _BEFORE_CENTRE_CROP = 256 / 224

@@ -16,7 +16,7 @@ from PIL import Image
 from baselines.data.arrays import ArrayData, Pixels, Split, statistics
 from baselines.data.base import ImageData, SplitName, stratified
 from baselines.data.files import FileData, Files, open_image, worker_count
-from methods.base import UsageError
+from baselines.errors import UsageError
 
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm", ".ppm"}
 _IN_MEMORY_PIXELS = 64  # a side; larger images stay on disk

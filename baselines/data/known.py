@@ -15,8 +15,8 @@ from baselines.data.arrays import ArrayData, Pixels, Split, statistics
 from baselines.data.base import ImageData, Indices, SplitName, stratified
 from baselines.data.files import Files
 from baselines.data.folder import class_folders, from_files
+from baselines.errors import UsageError
 from baselines.torchvision_import import import_torchvision
-from methods.base import UsageError
 
 _DIGITS = tuple("0123456789")
 _VALIDATION = 0.1  # of the training part
@@ -145,8 +145,10 @@ def cub200(request: Request) -> ImageData:
         images = _two_columns(root / "images.txt")
         is_train = _two_columns(root / "train_test_split.txt")
     except OSError as error:
-        raise UsageError(f"cub200 is not in {root} ({error.strerror}: {error.filename}): unpack it from "
-                         f"https://data.caltech.edu/records/65de6-vp158 and pass --data-dir DIR") from error  # fmt: skip
+        raise UsageError(
+            f"cub200 is not in {root} ({error.strerror}: {error.filename}): unpack it from "
+            f"https://data.caltech.edu/records/65de6-vp158 and pass --data-dir DIR"
+        ) from error
     folders = sorted({path.partition("/")[0] for path in images.values()})
     splits: dict[SplitName, Files] = {}
     for split, mark in (("train", "1"), ("test", "0")):

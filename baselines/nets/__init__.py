@@ -13,10 +13,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from baselines.errors import UsageError, nearest
 from baselines.nets import classic, external, vision
 from baselines.nets.spec import NetSpec, parse_net, typed_options
 from baselines.nets.weights import load_weights
-from methods.base import UsageError, nearest
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from methods.base import UsageError
+from baselines.errors import UsageError
 
 Shape = tuple[int, int, int]
 

@@ -15,9 +15,9 @@ from typing import Any
 
 from torch import nn
 
+from baselines.errors import UsageError, nearest
 from baselines.nets.spec import NetSpec
 from baselines.torchvision_import import import_torchvision
-from methods.base import UsageError, nearest
 
 
 def timm_net(name: str, classes: int, input_shape: tuple[int, int, int], pretrained: bool) -> nn.Module:

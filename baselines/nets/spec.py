@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from methods.base import UsageError, nearest
+from baselines.errors import UsageError, nearest
 
 
 @dataclass(frozen=True)

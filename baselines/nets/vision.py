@@ -6,8 +6,8 @@ from typing import Any
 
 from torch import nn
 
+from baselines.errors import UsageError
 from baselines.torchvision_import import import_torchvision
-from methods.base import UsageError
 
 SMALL = 64  # pixels a side up to which the small-image stem is used
 _FEWER_DOWNSAMPLINGS = ("maxpool", "maxpool1", "pool0")  # of resnets and shufflenets, googlenet, densenets

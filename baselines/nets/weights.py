@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from methods.base import UsageError
+from baselines.errors import UsageError
 
 _WRAPPERS = ("state_dict", "model_state_dict", "model")  # where training scripts put the state dict
 _SHOWN = 3  # names listed in an error before "and N more"

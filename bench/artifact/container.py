@@ -17,7 +17,7 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from methods.base import UsageError
+from baselines.errors import UsageError
 
 MAGIC = b"\x93NNC"
 VERSION = 1
