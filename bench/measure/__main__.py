@@ -39,11 +39,10 @@ def _answer(request: Request) -> Answer:
 
         return memory(request)
     from bench.measure.score import score
-    from methods import base
 
     try:
         return score(request, _say)
-    except (UsageError, base.UsageError) as error:
+    except UsageError as error:
         return UsageAnswer(str(error))
 
 
