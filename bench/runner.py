@@ -6,6 +6,7 @@ Every step can be repeated: what a kill interrupts is done again from the last e
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import os
 import re
@@ -70,8 +71,14 @@ def finished(job: Job, case: Case) -> RunRecord | None:
         return None  # made again; the cache holds the training
     if record.status == "refused":
         return record
-    whole = record.status == "ok" and artifact.file_sha256(job.out / record.artifact) == record.sha256
+    file = job.out / record.artifact
+    whole = record.status == "ok" and file.is_file() and _sha256(file) == record.sha256
     return record if whole else None
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def claim(job: Job) -> None:
@@ -317,6 +324,7 @@ class _Trainer:
             snapshot=snapshot,
             on_epoch=on_epoch,
             on_batch=on_batch,
+            on_note=self.runner.watcher.say,
         )
         self.calls += 1
         self.logs.extend(EpochLog(**dataclasses.asdict(log)) for log in logs)
