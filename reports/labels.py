@@ -1,8 +1,9 @@
 """Labels of points that never overlap: a greedy search over measured boxes, in pixels, with leader lines.
 
 A label may stand anywhere inside the frame. Hard: it overlaps no other label and no point, and stays in the frame.
-Soft: close to its point, off the lines, and its leader crosses no label. The positions that are left are searched on
-a grid, so a label that fits within reach is placed. Where one does not, the caller writes numbers and a key instead.
+Soft: close to its own point and not closer to another, off the lines, its leader crossing no label. The positions
+that are left are searched on a grid, so a label that fits within reach is placed. Where one does not, the caller
+writes numbers and a key instead.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backend_bases import RendererBase
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.patheffects import withStroke
 from matplotlib.text import Text
 
@@ -44,6 +46,15 @@ class Box:
         return min(max(x, self.x0), self.x1), min(max(y, self.y0), self.y1)
 
 
+@dataclass(frozen=True)
+class Costs:
+    """What a label should rather keep away from."""
+
+    strangers: tuple[tuple[float, float], ...]  # the other labels' points
+    labels: tuple[Box, ...]  # crossed by its leader
+    lines: tuple[Box, ...]  # covered by it
+
+
 def arrange(
     anchors: Sequence[tuple[float, float]],
     sizes: Sequence[tuple[float, float]],
@@ -64,7 +75,9 @@ def arrange(
         before = dict(placed)
         for index in order:
             others = [box for one, box in placed.items() if one != index]
-            box = _best(anchors[index], sizes[index], frame, [*points, *others], others, lines, reach)
+            strangers = [anchor for one, anchor in enumerate(anchors) if one != index]
+            costs = Costs(tuple(strangers), tuple(others), tuple(lines))
+            box = _best(anchors[index], sizes[index], frame, [*points, *others], costs, reach)
             if box is None:
                 return None
             placed[index] = box
@@ -101,11 +114,18 @@ def place(
             text.remove()
         return None
     for text, box, pixel, colour in zip(written, boxes, pixels, colours, strict=True):
+        text.set_color(darker(colour))
         text.set_path_effects([withStroke(linewidth=2.5, foreground="white")])
         text.set_transform(axes.transAxes)
         text.set_position(tuple(axes.transAxes.inverted().transform((box.x0 + GAP, box.y0 + GAP))))
         _leader(axes, box, pixel[0], pixel[1], colour)
     return written
+
+
+def darker(colour: str) -> str:
+    """The colour mixed with black: still told apart, and dark enough for text on white."""
+    red, green, blue = to_rgb(colour)
+    return to_hex((0.6 * red, 0.6 * green, 0.6 * blue))
 
 
 def measured(text: Text, renderer: RendererBase) -> Box:
@@ -119,25 +139,26 @@ def _best(
     size: tuple[float, float],
     frame: Box,
     blocked: Sequence[Box],
-    labels: Sequence[Box],
-    lines: Sequence[Box],
+    costs: Costs,
     reach: float,
 ) -> Box | None:
-    """The cheapest free position: near, off the lines, its leader crossing no label; upper right wins ties."""
+    """The cheapest free position; upper right wins ties."""
     x0, y0 = _candidates(anchor, size, frame, reach)  # [n] each
     x1, y1 = x0 + size[0], y0 + size[1]
     free = ~_hit(x0, y0, x1, y1, blocked).any(axis=0)
     x0, y0, x1, y1 = x0[free], y0[free], x1[free], y1[free]
     if not len(x0):
         return None
-    dx = np.maximum(np.maximum(x0 - anchor[0], anchor[0] - x1), 0)
-    dy = np.maximum(np.maximum(y0 - anchor[1], anchor[1] - y1), 0)
-    cost = np.hypot(dx, dy) + 15 * _hit(x0, y0, x1, y1, lines).sum(axis=0)
+    away = _distance(x0, y0, x1, y1, anchor)
+    cost = away + 15 * _hit(x0, y0, x1, y1, costs.lines).sum(axis=0)
+    for stranger in costs.strangers:
+        if stranger != anchor:
+            cost += 12 * (_distance(x0, y0, x1, y1, stranger) < np.minimum(away, FAR) + 4)
     cost += 2.0 * (x0 < anchor[0]) + 1.0 * (y0 < anchor[1]) + 0.01 * np.abs((x0 + x1) / 2 - anchor[0])
     few = np.argsort(cost, kind="stable")[:60]
     x0, y0, x1, y1 = x0[few], y0[few], x1[few], y1[few]
     ends = np.stack([np.clip(anchor[0], x0, x1), np.clip(anchor[1], y0, y1)], axis=1)  # [n, 2]
-    best = int(np.argmin(cost[few] + 40 * _crossed(anchor, ends, labels)))
+    best = int(np.argmin(cost[few] + 40 * _crossed(anchor, ends, costs.labels)))
     return Box(float(x0[best]), float(y0[best]), float(x1[best]), float(y1[best]))
 
 
@@ -156,6 +177,13 @@ def _candidates(
     corners = np.concatenate([np.array(near), np.stack([grid_x.ravel(), grid_y.ravel()], axis=1)])  # [n, 2]
     inside = (corners >= (frame.x0, frame.y0)).all(axis=1) & (corners <= (right, top)).all(axis=1)
     return corners[inside, 0], corners[inside, 1]
+
+
+def _distance(x0: np.ndarray, y0: np.ndarray, x1: np.ndarray, y1: np.ndarray, point: tuple[float, float]) -> np.ndarray:
+    """[n]: pixels between each candidate and a point, 0 inside."""
+    dx = np.maximum(np.maximum(x0 - point[0], point[0] - x1), 0)
+    dy = np.maximum(np.maximum(y0 - point[1], point[1] - y1), 0)
+    return np.hypot(dx, dy)
 
 
 def _hit(x0: np.ndarray, y0: np.ndarray, x1: np.ndarray, y1: np.ndarray, boxes: Sequence[Box]) -> np.ndarray:

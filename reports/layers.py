@@ -18,7 +18,8 @@ LARGEST = 20
 COLUMNS = 4
 MOST_PANELS = 12
 CONTAINER = "(container)"
-NAME = 30  # characters
+NAME = 30  # characters of a chain above its panel
+LAYER = 42  # characters of a layer's path
 
 
 def layer_bytes(records: Sequence[RunRecord]) -> Figure:
@@ -34,7 +35,8 @@ def layer_bytes(records: Sequence[RunRecord]) -> Figure:
     lines = _lines(before or sizes[panels[0].case_id], list(sizes.values()))
     columns = min(COLUMNS, len(panels))
     rows = math.ceil(len(panels) / columns)
-    figure = new_figure(2.2 + 2.6 * max(2, columns), 0.9 + rows * (1.1 + 0.17 * len(lines)))
+    names = 0.5 + 0.065 * max(len(text) for text, _ in lines)  # inches
+    figure = new_figure(names + 2.6 * max(2, columns), 0.9 + rows * (1.1 + 0.17 * len(lines)))
     figure.suptitle(_title(records, panels, len(compressed), dense), fontsize=12)
     grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
     unit, factor = byte_unit([max(max(one.values()) for one in sizes.values())])
@@ -92,7 +94,7 @@ def _lines(before: dict[str, int], files: Sequence[dict[str, int]]) -> list[tupl
     if len(layers) > MOST_LAYERS:
         largest = set(sorted(layers, key=lambda name: -before[name])[:LARGEST])
         layers = [name for name in layers if name in largest]
-    named: list[tuple[str, list[str] | None]] = [(shortened(name, NAME), [name]) for name in layers]
+    named: list[tuple[str, list[str] | None]] = [(shortened(name, LAYER), [name]) for name in layers]
     others = {name for one in files for name in one} - set(layers) - {CONTAINER}
     if others:
         named.append((f"{len(others)} other layers", None))

@@ -22,7 +22,7 @@ from reports.style import Look, log_axis, looks, new_figure, reserve_below, sett
 KEY_LABEL = 50  # characters of a label in the key
 LABEL = 34  # characters of a label beside its point
 KEY_LINE_INCHES = 0.2
-REACH = 150.0  # pixels; the longest leader to a name
+REACH = 150.0  # pixels; the longest leader, as long as everything fits
 
 
 @dataclass(frozen=True)
@@ -98,15 +98,17 @@ def _point(chain: str, label: str, found: Sequence[tuple[float, RuntimeResult]])
 
 
 def _draw(panels: Sequence[Panel], table: dict[str, Look], title: str, width: float) -> Figure:
-    """First with names beside the points; where they do not fit, with numbers and a key below."""
-    for numbered in (False, True):
-        figure = _try(panels, table, title, width, numbered=numbered)
+    """With names beside the points; where they do not fit, or look alike when shortened, with numbers and a key."""
+    for numbered, reach in ((False, REACH), (True, REACH), (True, math.inf)):
+        figure = _try(panels, table, title, width, numbered=numbered, reach=reach)
         if figure is not None:
             return figure
     raise AssertionError("numbers always fit")
 
 
-def _try(panels: Sequence[Panel], table: dict[str, Look], title: str, width: float, *, numbered: bool) -> Figure | None:
+def _try(
+    panels: Sequence[Panel], table: dict[str, Look], title: str, width: float, *, numbered: bool, reach: float
+) -> Figure | None:
     numbers = {chain: index for index, chain in enumerate(dict.fromkeys(p.chain for one in panels for p in one.points))}
     names = {point.chain: point.label for panel in panels for point in panel.points}
     key = [f"{index}  {shortened(names[chain], KEY_LABEL)}" for chain, index in numbers.items()] if numbered else []
@@ -124,7 +126,7 @@ def _try(panels: Sequence[Panel], table: dict[str, Look], title: str, width: flo
     renderer = figure.canvas.get_renderer()  # type: ignore[attr-defined]
     for axes, panel in zip(grid, panels, strict=True):
         texts = [str(numbers[p.chain]) if numbered else shortened(p.label, LABEL) for p in panel.points]
-        if not _label(axes, panel, texts, table, renderer, reach=math.inf if numbered else REACH):
+        if len(set(texts)) < len(texts) or not _label(axes, panel, texts, table, renderer, reach=reach):
             return None
     for index, (chain, text) in enumerate(zip(numbers, key, strict=False)):
         left, up = (0.03, 0.52)[index // lines], (lines - index % lines - 0.5) * KEY_LINE_INCHES / height
