@@ -149,6 +149,12 @@ def test_an_unsteady_timing_is_called_so() -> None:
     assert "not steady" not in page(example(), title="t", command="c")
 
 
+def test_throughput_that_was_not_measured_follows_from_the_latency_of_the_batch() -> None:
+    alone = tuple(m for m in record("qat").runtimes[0].measurements if m.quantity == "latency")
+    row = frame([with_runtime(record("qat"), "eager", measurements=alone)]).iloc[0]
+    assert row["throughput_b32"] == pytest.approx(1000 * 32 / row["latency_ms_b32"])
+
+
 def test_summary_over_seeds_is_numpys() -> None:
     table = frame([*example((0, 1, 2)), failed("dct", seed=3)])
     seeds = summary(table)
