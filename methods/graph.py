@@ -93,8 +93,8 @@ def _drop_stochastic_depth(model: GraphModule) -> None:
 
 
 def modules_called(model: GraphModule) -> dict[str, nn.Module]:
-    """The layers that the graph calls, by path, each once, in order of first call."""
-    named = dict(model.named_modules())
+    """The layers that the graph calls, by path, each path once, in order of first call."""
+    named = dict(model.named_modules(remove_duplicate=False))  # a layer may lie at two paths
     return {node.target: named[node.target] for node in model.graph.nodes if node.op == "call_module"}
 
 

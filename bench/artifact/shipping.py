@@ -62,5 +62,6 @@ def _bake(path: str, layer: nn.Module, name: str) -> None:
     setattr(layer, name, nn.Parameter(stored, requires_grad=trained and stored.is_floating_point()))
     for reader in readers:
         constrain(layer, name, reader)
-    if not torch.allclose(getattr(layer, name), expected, rtol=1e-5, atol=1e-8, equal_nan=True):
+    read = getattr(layer, name)
+    if read.dtype != expected.dtype or not torch.allclose(read, expected, rtol=1e-5, atol=1e-8, equal_nan=True):
         raise ValueError(f"{path}.{name} does not read back as it was: its constraints {readers} disagree on its form")

@@ -64,7 +64,7 @@ def _tensors(model: GraphModule, layers: tuple[StoredLayer, ...]) -> dict[str, T
         f"{row.path}.{name}": tensor
         for row in layers
         if row.same_as is None
-        for name, tensor in called[row.path].state_dict(keep_vars=True).items()
+        for name, tensor in sorted(called[row.path].state_dict(keep_vars=True).items())
     }
     for path in tensors_read(model):
         if not any(path.startswith(f"{layer}.") for layer in called):
