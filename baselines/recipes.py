@@ -53,24 +53,25 @@ class Recipe:
             raise UsageError(f"precision must be fp32, bf16 or auto, got {self.precision!r}: choose one of them")
 
 
-_NATURAL = Recipe(epochs=30, finetune_epochs=5, batch_size=128, lr=0.2, finetune_lr=0.02, weight_decay=5e-4)
+_NATURAL = Recipe(epochs=30, finetune_epochs=5, batch_size=128, lr=0.2, finetune_lr=0.02)
 _LARGE = Recipe(epochs=90, finetune_epochs=5, batch_size=256, lr=0.5, finetune_lr=0.02, weight_decay=5e-5,
                 warmup=0.1, label_smoothing=0.1)  # fmt: skip
-_WITHOUT_BATCH_NORM = ("lenet", "lenet_caffe", "lenet300", "alexnet", "vgg11", "vgg13", "vgg16", "vgg19", "squeezenet")
+_DIGITS = Recipe(epochs=6, finetune_epochs=3, batch_size=64, lr=0.1, finetune_lr=0.02)
+_MNIST = Recipe(epochs=10, finetune_epochs=4, batch_size=128, lr=0.1, finetune_lr=0.02)
+_OF_DATA = {"digits": _DIGITS, "fake": _DIGITS, "mnist": _MNIST, "fashion_mnist": _MNIST,
+            "imagenet": _LARGE, "cub200": _LARGE}  # fmt: skip
+_QUICK = ("lenet", "lenet_caffe", "lenet300", "resnet8")  # networks whose epoch is over in an instant on few images
+_WITHOUT_BATCH_NORM = ("lenet", "alexnet", "squeezenet", "vit_", "swin_", "convnext")
+_PLAIN_VGG = ("vgg11", "vgg13", "vgg16", "vgg19")
 
 
 def default_recipe(net: str, dataset: str) -> Recipe:
     """The recipe for a network and a data set as the command line names them."""
     name, kind = net.partition(":")[0], dataset.partition(":")[0]
-    if kind in ("imagenet", "cub200"):
-        recipe = _LARGE
-    elif kind in ("digits", "fake"):
-        recipe = replace(_NATURAL, epochs=6, finetune_epochs=3, batch_size=64, lr=0.1, finetune_lr=0.02)
-    elif kind in ("mnist", "fashion_mnist"):
-        recipe = replace(_NATURAL, epochs=12, finetune_epochs=4, batch_size=128, lr=0.1, finetune_lr=0.02)
-    else:
-        recipe = _NATURAL
-    if name in _WITHOUT_BATCH_NORM or name.startswith(("vit_", "swin_", "convnext", "squeezenet")):
+    recipe = _OF_DATA.get(kind, _NATURAL)
+    if recipe is _DIGITS and name in _QUICK:
+        recipe = replace(recipe, epochs=20, finetune_epochs=8)
+    if name.startswith(_WITHOUT_BATCH_NORM) or name in _PLAIN_VGG:
         recipe = replace(recipe, lr=recipe.lr / 2, finetune_lr=recipe.finetune_lr / 2)
     if name == "resnet8":
         recipe = replace(recipe, weight_decay=2e-4)

@@ -23,6 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from baselines.data.base import ImageData, SplitName
+from baselines.errors import first_line
 from baselines.precision import autocast_for
 from baselines.recipes import Recipe, default_recipe
 
@@ -55,7 +56,7 @@ def learning_rate(step: int, steps: int, peak: float, warmup: float) -> float:
     if step < rising:
         start = peak / _START_DIVISOR
         return start + (peak - start) * step / rising
-    return peak * 0.5 * (1 + math.cos(math.pi * (step - rising) / max(1.0, steps - rising)))
+    return peak * 0.5 * (1 + math.cos(math.pi * (step - rising) / (steps - rising)))
 
 
 def train(
@@ -235,7 +236,7 @@ def _resume(
         optimizer.load_state_dict(held["optimizer"])
         model.load_state_dict(held["model"])
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, KeyError, TypeError, ValueError) as error:
-        on_note(f"{path} is damaged ({str(error).splitlines()[0] if str(error) else error!r}): starting over")
+        on_note(f"{path} is damaged ({first_line(error)}): starting over")
         optimizer.state.clear()
         return []
     return logs

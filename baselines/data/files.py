@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -70,14 +72,19 @@ class FileData(ImageData):
             yield pixels.float().sub_(mean).div_(std), labels.to(device, non_blocking=True)
 
     def _random(self) -> Any:
-        v2 = import_torchvision().transforms.v2
+        v2 = _transforms()
         crop = v2.RandomResizedCrop(self.input_shape[1:], scale=(_SMALLEST_CROP, 1.0), antialias=True)
         return v2.Compose([crop, v2.RandomHorizontalFlip(0.5 if self.flip else 0.0), v2.PILToTensor()])
 
     def _steady(self) -> Any:
-        v2 = import_torchvision().transforms.v2
+        v2 = _transforms()
         shorter = round(min(self.input_shape[1:]) * _BEFORE_CENTRE_CROP)
         return v2.Compose([v2.Resize(shorter, antialias=True), v2.CenterCrop(self.input_shape[1:]), v2.PILToTensor()])
+
+
+def _transforms() -> ModuleType:
+    import_torchvision()
+    return importlib.import_module("torchvision.transforms.v2")
 
 
 @dataclass(frozen=True, eq=False)

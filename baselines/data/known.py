@@ -15,7 +15,7 @@ from baselines.data.arrays import ArrayData, Pixels, Split, statistics
 from baselines.data.base import ImageData, Indices, SplitName, stratified
 from baselines.data.files import Files
 from baselines.data.folder import class_folders, from_files
-from baselines.errors import UsageError
+from baselines.errors import UsageError, first_line
 from baselines.torchvision_import import import_torchvision
 
 _DIGITS = tuple("0123456789")
@@ -87,7 +87,7 @@ def _from_torchvision(request: Request, kind: str, **which: Any) -> Any:
         return getattr(datasets, kind)(root=str(where), download=request.download, **which)
     except (RuntimeError, OSError, ValueError) as error:
         if request.download:
-            raise UsageError(f"{kind} cannot be fetched to {where} ({str(error).splitlines()[0]}): "
+            raise UsageError(f"{kind} cannot be fetched to {where} ({first_line(error)}): "
                              f"check the network, or pass --data-dir DIR where it is") from error  # fmt: skip
         raise UsageError(f"{kind} is not in {where}: add --download to fetch it, or pass --data-dir DIR where it is, "
                          f"laid out as torchvision.datasets.{kind}(root=DIR) reads it") from error  # fmt: skip

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from baselines.errors import UsageError, nearest
+from baselines.errors import UsageError, first_line, nearest
 from baselines.nets import classic, external, vision
 from baselines.nets.spec import NetSpec, parse_net, typed_options
 from baselines.nets.weights import load_weights
@@ -104,7 +104,7 @@ def _check_output(model: nn.Module, spec: str, classes: int, input_shape: tuple[
         with torch.no_grad():
             logits = model(torch.zeros(2, *input_shape))  # [2, c, h, w]
     except (RuntimeError, ValueError, AssertionError, TypeError, IndexError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = first_line(error)
         raise UsageError(f"{spec} cannot take images of {size} ({reason}): pass another --size or --net") from error
     shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
     if shape != (2, classes):

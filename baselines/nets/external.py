@@ -15,7 +15,7 @@ from typing import Any
 
 from torch import nn
 
-from baselines.errors import UsageError, nearest
+from baselines.errors import UsageError, first_line, nearest
 from baselines.nets.spec import NetSpec
 from baselines.torchvision_import import import_torchvision
 
@@ -39,7 +39,7 @@ def timm_net(name: str, classes: int, input_shape: tuple[int, int, int], pretrai
     try:
         return timm.create_model(name, pretrained=pretrained, num_classes=classes, in_chans=channels, **arguments)
     except (OSError, RuntimeError, TypeError, AssertionError, ValueError) as error:
-        raise UsageError(f"timm cannot make {name} for {channels}x{height}x{width} ({error}): "
+        raise UsageError(f"timm cannot make {name} for {channels}x{height}x{width} ({first_line(error)}): "
                          f"try other images, or leave --pretrained out") from error  # fmt: skip
 
 

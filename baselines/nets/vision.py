@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from baselines.errors import UsageError
+from baselines.errors import UsageError, first_line
 from baselines.torchvision_import import import_torchvision
 
 SMALL = 64  # pixels a side up to which the small-image stem is used
@@ -31,7 +31,7 @@ def torchvision_net(name: str, classes: int, input_shape: tuple[int, int, int], 
     try:
         model = models.get_model(name, weights=None, num_classes=classes, **arguments)
     except (ValueError, RuntimeError) as error:
-        raise UsageError(f"{name} cannot take images of {height}x{width}: {str(error).splitlines()[0]}") from error
+        raise UsageError(f"{name} cannot take images of {height}x{width}: {first_line(error)}") from error
     if max(height, width) <= SMALL:
         _small_stem(model)
         if isinstance(model, models.VGG):

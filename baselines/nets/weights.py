@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from baselines.errors import UsageError
+from baselines.errors import UsageError, first_line
 
 _WRAPPERS = ("state_dict", "model_state_dict", "model")  # where training scripts put the state dict
 _SHOWN = 3  # names listed in an error before "and N more"
@@ -51,7 +51,7 @@ def _state_dict(path: Path) -> dict[str, Tensor]:
         else:
             data = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, SafetensorError, RuntimeError, EOFError, ValueError, OSError) as error:
-        raise UsageError(f"{path} is not a readable state dict ({str(error).splitlines()[0]}): write it with "
+        raise UsageError(f"{path} is not a readable state dict ({first_line(error)}): write it with "
                          f"torch.save(model.state_dict(), FILE)") from error  # fmt: skip
     for wrapper in _WRAPPERS:
         if isinstance(data, dict) and isinstance(data.get(wrapper), dict):
