@@ -92,8 +92,8 @@ def commit(root: Path) -> dict[str, Any]:
         head = _git(root, "rev-parse", "HEAD")
         dirty = bool(_git(root, "status", "--porcelain", "--untracked-files=no"))
     except (OSError, subprocess.SubprocessError):
-        return {"commit": None, "dirty": None}
-    return {"commit": head, "dirty": dirty}
+        return {"commit": None, "commit_dirty": None}
+    return {"commit": head, "commit_dirty": dirty}
 
 
 def _git(root: Path, *arguments: str) -> str:

@@ -21,7 +21,7 @@ def test_the_environment_names_no_person_host_or_folder(
     root = Path(environment_module.__file__).resolve().parents[1]
     for secret in (str(root), str(Path.home()) + "/", "somebody-in-particular", f'"{socket.gethostname()}"'):
         assert secret not in text
-    assert {"date", "python", "packages", "cpu", "commit", "dirty", "gpus", "memory_bytes"} <= set(json.loads(text))
+    assert {"date", "python", "packages", "cpu", "commit", "commit_dirty", "gpus", "memory_bytes"} <= set(json.loads(text))
 
 
 def test_cpu_flags_are_those_of_the_machine(tmp_path: Path) -> None:
@@ -33,4 +33,4 @@ def test_cpu_flags_are_those_of_the_machine(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_no_checkout_has_no_commit(tmp_path: Path) -> None:
-    assert commit(tmp_path) == {"commit": None, "dirty": None}
+    assert commit(tmp_path) == {"commit": None, "commit_dirty": None}
