@@ -105,6 +105,8 @@ def _spell_out_weights(layer: nn.Module) -> None:
     for name in list(constrained_tensors(layer)):
         match constraints(layer, name):
             case [Dequantize(scale=scale)]:
+                if layer.bias is None:  # exporters write a missing bias as a computed one, which int8 kernels refuse
+                    layer.bias = nn.Parameter(torch.zeros_like(scale), requires_grad=False)
                 layer.parametrizations[name][0] = _ReadCodes(scale)  # type: ignore[index, union-attr, operator, assignment]
 
 

@@ -12,7 +12,9 @@ import torch
 from onnx import numpy_helper
 from torch.fx import GraphModule
 
+from bench.records import write_json
 from bench.runtimes.lowering import spelled_out
+from bench.runtimes.onnxruntime_session import settings_of
 
 OPSET = 18
 _LARGEST_BATCH = 65536
@@ -20,7 +22,8 @@ _LARGEST_BIAS_CODE = 2**31 - 1
 
 
 def export(model: GraphModule, input_shape: tuple[int, ...], path: Path) -> None:
-    """Writes `model` for inputs [n, *input_shape], any n >= 1, to `path`, whole or not at all.
+    """Writes `model` for inputs [n, *input_shape], any n >= 1, to `path`, whole or not at all,
+    and beside it what a session needs to know of it.
 
     The exporter's own graph optimisation is left out: the runtime does the same when it opens the file.
     """
@@ -42,9 +45,15 @@ def export(model: GraphModule, input_shape: tuple[int, ...], path: Path) -> None
     assert program is not None
     proto = program.model_proto
     integer_gemm_biases(proto)
+    write_json({"largest_weight_code": _largest_weight_code(proto)}, settings_of(path))
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     onnx.save(proto, part)
     os.replace(part, path)
+
+
+def _largest_weight_code(proto: onnx.ModelProto) -> int:
+    codes = [numpy_helper.to_array(one) for one in proto.graph.initializer if one.data_type == onnx.TensorProto.INT8]
+    return max((int(np.abs(one.astype(np.int16)).max(initial=0)) for one in codes), default=0)
 
 
 def integer_gemm_biases(proto: onnx.ModelProto) -> None:

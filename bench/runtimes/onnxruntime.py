@@ -1,8 +1,7 @@
 """ONNX Runtime: the network is exported once to an .onnx file, which then runs without torch.
 
 Quantised networks are exported with QuantizeLinear and DequantizeLinear nodes, which the runtime fuses into int8
-kernels. On an x86 processor without VNNI instructions those kernels add pairs of products in int16, which can
-saturate (docs/methods/ptq.md): the accuracy measured here is that of the kernels that ran.
+kernels; the accuracy measured here is that of the kernels that ran.
 """
 
 from __future__ import annotations

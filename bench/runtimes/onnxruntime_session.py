@@ -1,12 +1,19 @@
-"""Running an .onnx file. Imports no torch: this is what a deployment would import."""
+"""Running an .onnx file. Imports no torch: this is what a deployment would import.
+
+On an x86 processor without VNNI the runtime's product of uint8 activations and int8 weights adds two neighbouring
+products in int16 (vpmaddubsw), which saturates when both are large and then changes predictions; codes up to 64 cannot
+saturate (255 * 64 * 2 < 2^15). For larger codes sessions here ask for the runtime's exact, slower kernels, which it takes on such processors only.
+"""
 
 from __future__ import annotations
 
+import json
 import math
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -19,6 +26,9 @@ _INT8 = (
 )  # fmt: skip
 _FLOAT = ("Conv", "FusedConv", "NhwcFusedConv", "Gemm", "FusedGemm", "MatMul", "FusedMatMul", "Einsum")
 _ERRORS_ONLY = 3
+_LARGEST_SAFE_CODE = 64
+_EXACT_KERNELS = "session.x64quantprecision"
+_UINT8 = 2  # onnx.TensorProto.UINT8
 
 
 def available_providers() -> list[str]:
@@ -31,12 +41,17 @@ def provider_for(device: str) -> str:
     return "CPUExecutionProvider" if device == "cpu" else "CUDAExecutionProvider"
 
 
+def settings_of(path: Path) -> Path:
+    """The file beside `path` that says what weights it holds; without it, sessions take the exact kernels."""
+    return path.with_suffix(".json")
+
+
 class OnnxSession(Session):
     """An exported network on one execution provider, with a fixed number of threads."""
 
     def __init__(self, path: Path, *, threads: int, device: str) -> None:
         self._path, self._threads, self._device = path, threads, device
-        self._session = _open(path, _session_options(threads), device)
+        self._session = _open(path, _session_options(threads, path), device)
         self._input = self._session.get_inputs()[0].name
 
     def run(self, images: np.ndarray) -> np.ndarray:
@@ -48,15 +63,19 @@ class OnnxSession(Session):
 
         with tempfile.TemporaryDirectory() as folder:
             optimized = Path(folder, "optimized.onnx")
-            options = _session_options(self._threads)
+            options = _session_options(self._threads, self._path)
             options.optimized_model_filepath = str(optimized)
             _open(self._path, options, self._device)
-            counts = Counter(node.op_type for node in _nodes(onnx.load(optimized).graph))
-        return _in_words(counts) + word_on_zeros(*_zeros(self._path))
+            graph = onnx.load(optimized).graph
+        counts = Counter(node.op_type for node in _nodes(graph))
+        return _in_words(counts) + _word_on_kernels(graph) + word_on_zeros(*_zeros(self._path))
 
 
-def _session_options(threads: int) -> onnxruntime.SessionOptions:
+def _session_options(threads: int, path: Path) -> onnxruntime.SessionOptions:
+    settings = json.loads(settings_of(path).read_text(encoding="utf-8")) if settings_of(path).is_file() else {}
     options = onnxruntime.SessionOptions()
+    if settings.get("largest_weight_code", 127) > _LARGEST_SAFE_CODE:
+        options.add_session_config_entry(_EXACT_KERNELS, "1")
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
@@ -79,9 +98,18 @@ def _in_words(counts: Counter[str]) -> str:
     return ", ".join(words) or "no layer that multiplies"
 
 
-def _nodes(graph: object) -> Iterator:
+def _word_on_kernels(graph: Any) -> str:
+    """Says so if the runtime has turned int8 weights into uint8 ones: slower, but their products cannot saturate."""
+    types = {tensor.name: tensor.data_type for tensor in graph.initializer}
+    exact = any(
+        types.get(name) == _UINT8 for node in _nodes(graph) if node.op_type in _INT8 for name in node.input[3:4]
+    )
+    return " (u8u8 kernels: u8s8 would saturate on this processor)" if exact else ""
+
+
+def _nodes(graph: Any) -> Iterator:
     """All nodes, those of subgraphs too."""
-    for node in graph.node:  # type: ignore[attr-defined]
+    for node in graph.node:
         yield node
         for attribute in node.attribute:
             if attribute.HasField("g"):
