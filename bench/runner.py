@@ -301,7 +301,7 @@ class _Trainer:
         job = self.runner.job
         snapshot = job.cache.snapshot(self.stage_id, self.calls)
         spent, share = self.runner.meter.case_s, job.sizes.train_s(epochs)
-        latest = "starting"
+        latest = "no epoch yet"
 
         def on_epoch(log: Epoch) -> None:
             nonlocal latest
@@ -310,7 +310,7 @@ class _Trainer:
 
         def on_batch(epoch: int, done: int, total: int) -> None:
             self.runner.meter.case_s = spent + share * (epoch - 1 + done / total) / max(epochs, 1)
-            self.runner._tell(f"{self.stage}: epoch {epoch}/{epochs}, {latest}")
+            self.runner._tell(f"training {self.stage}, epoch {epoch}/{epochs}, {latest}")
 
         logs = train(
             model,
