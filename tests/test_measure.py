@@ -274,6 +274,14 @@ def test_a_runtime_that_breaks_is_a_result_and_the_others_go_on(
     assert eager.status == "ok"
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_a_gpu_that_is_not_there_is_a_refusal_in_every_runtime(files: tuple[Path, Path], tmp_path: Path) -> None:
+    request = ScoreRequest(str(files[0]), None, ("eager", "onnxruntime"), 1, "cuda", DATA, (1,), str(tmp_path), 0.01)
+    results = score.score(request, lambda text: None).runtimes
+    assert [result.status for result in results] == ["refused", "refused"]
+    assert all(result.reason for result in results)
+
+
 def test_nan_is_wrong_and_disagrees(files: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(RUNTIMES, "planted", Planted("nowhere", ValueError()))
     (result,) = scored_here(files[0], tmp_path, "planted")  # eager is not asked for, and held against all the same

@@ -58,6 +58,18 @@ def test_the_budget_decides_between_the_bounds(seconds: float, expected: int) ->
     assert Sampling.of(32, 3.0).min_samples == 8
 
 
+def test_a_first_pass_that_compiles_does_not_eat_the_budget() -> None:
+    clock = FakeTime()
+    first = iter([100.0])
+
+    def run() -> None:
+        clock.now += next(first, 0.1)
+
+    _, (samples,) = interleaved([run], Sampling.of(1, 3.0), clock)
+    assert max(samples) < 0.2
+    assert 26 <= len(samples) <= 28
+
+
 def test_the_collector_rests_while_time_is_taken_and_returns_also_after_a_failure() -> None:
     states = []
     interleaved([lambda: states.append(gc.isenabled())], Sampling(0.0, 2))

@@ -44,9 +44,11 @@ def interleaved(
     Returns: (warm-up passes of each run, samples in seconds of each run, equally many). The bounds on samples come
     before the budget: slow runs exceed it.
     """
-    warmup = 0
-    begin = clock()
     with collector_off():
+        for run in runs:
+            run()  # outside the budget: a runtime may compile now
+        warmup = 1
+        begin = clock()
         while warmup < sampling.warmup_min or (
             warmup < sampling.warmup_max and clock() - begin < sampling.warmup_share * sampling.budget_s
         ):

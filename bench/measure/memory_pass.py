@@ -17,11 +17,11 @@ from bench.measure.messages import MemoryAnswer, MemoryRequest
 from bench.measure.nvml import Gpu, open_gpu
 from bench.records import Measurement
 
-PASSES = 3  # memory for intermediate results is taken on the first; the rest show that it is kept
+PASSES = 2
 
 
 def memory(request: MemoryRequest) -> MemoryAnswer:
-    """Memory of reading what the runtime deploys, and of running `PASSES` batches of it, in this process."""
+    """Memory of this process while it reads what the runtime deploys and runs it once, and while it goes on running."""
     from bench.runtimes import RUNTIMES
 
     runtime = RUNTIMES[request.runtime]
@@ -32,6 +32,7 @@ def memory(request: MemoryRequest) -> MemoryAnswer:
     deployed = None if request.deployed is None else Path(request.deployed)
     reading = watch()
     session = runtime.load(read(), deployed, threads=request.threads, device=request.device)
+    session.run(images)  # some runtimes compile or pack weights now
     read_peak = reading.peak_bytes()
     running = watch()
     for _ in range(PASSES):
@@ -60,7 +61,7 @@ def _protocol(request: MemoryRequest) -> dict[str, Any]:
 
 
 def _resident(reading: Watch, read_peak: int, running: Watch, request: MemoryRequest) -> tuple[Measurement, ...]:
-    """The whole process while it runs the network, while it reads it, and before it has read anything."""
+    """The whole process while the network runs, while it is read and run for the first time, and before."""
     protocol = {**_protocol(request), "source": running.source, "reset": running.reset}
     baseline = float(reading.baseline_bytes)
     return (

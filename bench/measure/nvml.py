@@ -50,10 +50,12 @@ def open_gpu(uuid: str) -> Gpu | str:
 
 
 def cuda_uuid(device: str) -> str | None:
-    """The UUID of a torch device ("cuda", "cuda:1") as NVML writes it; None for a device that is no GPU."""
+    """The UUID of a torch device ("cuda", "cuda:1") as NVML writes it; None for a device that is no GPU here."""
     if not device.startswith("cuda"):
         return None
     import torch
 
+    if not torch.cuda.is_available():
+        return None
     uuid = str(torch.cuda.get_device_properties(torch.device(device)).uuid)
     return uuid if uuid.startswith("GPU-") else f"GPU-{uuid}"
