@@ -6,9 +6,9 @@ Source   truncated cosine transforms of weights: Chen et al. 2016, arXiv 1506.04
          a filter, and hashed; here over channels, so that computing needs no dense weight). S = C_out W C_in^T is the
          nearest in L2, since both bases are orthonormal.
 Stored   S [keep_out, keep_in] (convolutions: [g * keep_out, keep_in, kh, kw]) and the bias.
-Cost     two small products a layer, then fine-tuning.
+Cost     a least-squares fit of each layer (methods/reconstruction.py), then fine-tuning.
 Fails    the order of channels carries no smoothness, so the projection alone loses about what any fixed subspace of
-         that size loses; fine-tuning is what recovers. A layer's rank is at most that of its corner.
+         that size loses; the fit and fine-tuning are what recover. A layer's rank is at most that of its corner.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from abc import ABC
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+import torch
 from torch import nn
 from torch.fx import GraphModule
 from torch.nn.utils import parametrize
@@ -26,6 +27,7 @@ from torch.nn.utils import parametrize
 from methods.base import CompressionMethod, Effect, Refused, Task
 from methods.graph import modules_called, replace_module
 from methods.layers import SpectralConv2d, SpectralLinear
+from methods.reconstruction import reconstruct
 
 
 @dataclass(frozen=True)
@@ -33,10 +35,12 @@ class Spectral(CompressionMethod, ABC):
     """Stores the fraction `keep` of each layer's coefficients in the basis that the subclass names.
 
     keep: fraction of the coefficients of each layer that is kept, in (0, 1].
+    calibration: training images that the coefficients are fitted on before fine-tuning; 0 leaves them as projected.
     layers: transform convolutions, linear layers or both.
     """
 
     keep: float = 0.2
+    calibration: int = 256
     layers: Literal["all", "conv", "linear"] = "all"
 
     basis: ClassVar[str]  # a name of methods.layers.bases.BASES
@@ -45,6 +49,10 @@ class Spectral(CompressionMethod, ABC):
     def __post_init__(self) -> None:
         if not 0 < self.keep <= 1:
             raise ValueError(f"keep must be in (0, 1], got {self.keep}: pass the fraction of coefficients to keep")
+        if self.calibration < 0:
+            raise ValueError(
+                f"calibration must be at least 0, got {self.calibration}: pass the number of images to fit on"
+            )
         if self.layers not in ("all", "conv", "linear"):
             raise ValueError(f"layers must be all, conv or linear, got {self.layers!r}")
 
@@ -60,8 +68,11 @@ class Spectral(CompressionMethod, ABC):
         if reason := self.unsupported(model):
             raise Refused(f"{self.basis} cannot run on this network: {reason}")
         model = copy.deepcopy(model)
-        for path in self._transformed(model):
-            replace_module(model, path, project(model.get_submodule(path), self.keep, self.basis))
+        layers = {path: project(model.get_submodule(path), self.keep, self.basis) for path in self._transformed(model)}
+        if self.calibration and self.keep < 1:
+            reconstruct(model.eval(), layers, torch.cat(list(task.calibration(self.calibration))))
+        for path, layer in layers.items():
+            replace_module(model, path, layer)
         return task.finetune(model)
 
     def _transformed(self, model: GraphModule) -> list[str]:

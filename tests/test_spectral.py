@@ -375,6 +375,18 @@ def test_a_fraction_out_of_range_says_what_to_do(keep):
         DCT(keep=keep)
 
 
+def test_a_negative_calibration_is_refused():
+    with pytest.raises(ValueError, match="calibration must be at least 0, got -1: pass"):
+        DCT(calibration=-1)
+
+
+def test_without_calibration_images_the_coefficients_are_the_projection(network):
+    plain = DCT(keep=0.3, calibration=0).compress(network, TASK)
+    expected = spectral(network.second, 0.3).coefficients
+    assert torch.equal(plain.second.coefficients, expected)
+    assert not torch.equal(DCT(keep=0.3).compress(network, TASK).second.coefficients, expected)
+
+
 def test_an_unknown_scope_is_refused():
     with pytest.raises(ValueError, match="layers must be all, conv or linear, got 'convs'"):
         DCT(layers="convs")

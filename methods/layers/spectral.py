@@ -240,9 +240,13 @@ class SpectralConv2d(CompressedLayer):
 
     def _convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         padding: Any = self.padding
-        if self.padding_mode != "zeros":  # what is padded is a copy of the input, so it commutes with C_in
-            x, padding = F.pad(x, self._margins(), mode=self.padding_mode), 0
+        if self.padding_mode != "zeros":
+            x, padding = self.padded(x), 0
         return F.conv2d(x, weight, bias, self.stride, padding, self.dilation, self.groups)
+
+    def padded(self, x: Tensor) -> Tensor:
+        """x with its margins, in any basis: what is padded is zero or a copy of x, so it commutes with C_in."""
+        return F.pad(x, self._margins(), mode="constant" if self.padding_mode == "zeros" else self.padding_mode)
 
     def _margins(self) -> list[int]:
         """Padding as (left, right, top, bottom)."""
