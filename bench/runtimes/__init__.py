@@ -4,7 +4,8 @@ from bench.runtimes.base import Runtime, RuntimeFailure, Session
 from bench.runtimes.eager import Eager
 from bench.runtimes.inductor import Inductor
 from bench.runtimes.onnxruntime import OnnxRuntime
+from bench.runtimes.openvino import OpenVino
 
-RUNTIMES: dict[str, Runtime] = {runtime.name: runtime for runtime in (Eager(), OnnxRuntime(), Inductor())}
+RUNTIMES: dict[str, Runtime] = {runtime.name: runtime for runtime in (Eager(), OnnxRuntime(), OpenVino(), Inductor())}
 
 __all__ = ["RUNTIMES", "Runtime", "RuntimeFailure", "Session"]

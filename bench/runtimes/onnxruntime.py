@@ -31,20 +31,29 @@ class OnnxRuntime(Runtime):
         return None
 
     def prepare(self, model: GraphModule, input_shape: tuple[int, ...], folder: Path) -> Path | None:
-        from bench.runtimes.onnx_export import export
-
-        path = folder / "model.onnx"
-        try:
-            export(model, input_shape, path)
-        except Exception as error:  # the exporter runs other people's code on any network and raises anything
-            raise RuntimeFailure(f"cannot be exported to ONNX: {one_line(_root(error))}") from error
-        return path
+        return write_onnx(model, input_shape, folder)
 
     def load(self, model: GraphModule | None, deployed: Path | None, *, threads: int, device: str) -> Session:
         from bench.runtimes.onnxruntime_session import OnnxSession
 
         assert deployed is not None
         return OnnxSession(deployed, threads=threads, device=device)
+
+
+def write_onnx(model: GraphModule, input_shape: tuple[int, ...], folder: Path) -> Path:
+    """Exports `model` for inputs [n, *input_shape] and returns the file.
+
+    Raises:
+        RuntimeFailure: the network cannot be exported.
+    """
+    from bench.runtimes.onnx_export import export
+
+    path = folder / "model.onnx"
+    try:
+        export(model, input_shape, path)
+    except Exception as error:  # the exporter runs other people's code on any network and raises anything
+        raise RuntimeFailure(f"cannot be exported to ONNX: {one_line(_root(error))}") from error
+    return path
 
 
 def _root(error: BaseException) -> BaseException:

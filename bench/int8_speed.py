@@ -1,0 +1,176 @@
+"""Times int8 artifacts against their dense one: `python -m bench.int8_speed DENSE INT8 [INT8 ...] --out FILE.md`.
+
+All files of one network, one runtime after the other, and in each runtime all files by turns in one process, so that a
+noisy machine slows them alike. Writes what it measured and nothing else; more networks are added with `--append`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import statistics
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from bench.artifact import Artifact, load
+from bench.environment import environment
+from bench.runtimes import RUNTIMES, RuntimeFailure, Session
+
+_WARMUP = 5
+_LIMIT = """On a processor without VNNI instructions the arithmetic itself bounds the gain: one 256-bit float
+instruction multiplies and adds 8 pairs; int8 takes two multiplying instructions (vpmaddubsw, vpmaddwd) and an addition
+for 32 pairs. That is 16 pairs for each multiplying instruction against 8, so 2 times, where all time goes into products
+and both kernels are at their peak. With VNNI one instruction takes the 32 pairs, and the bound is 4 times."""
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Samples of one file in one runtime, taken by turns with the dense file's."""
+
+    file: str
+    runtime: str
+    threads: int
+    batch: int
+    dense_s: tuple[float, ...]
+    int8_s: tuple[float, ...]
+    error: float  # largest difference to the simulated logits, in their standard deviations
+
+    @property
+    def speedup(self) -> float:
+        """Ratio of medians, dense time / int8 time."""
+        return statistics.median(self.dense_s) / statistics.median(self.int8_s)
+
+
+def time_by_turns(sessions: list[Session], images: np.ndarray, samples: int) -> list[tuple[float, ...]]:
+    """Seconds of `samples` runs of each session, after a warm-up; images: float32 [n, c, h, w]."""
+    found: list[list[float]] = [[] for _ in sessions]
+    for turn in range(_WARMUP + samples):
+        for session, seconds in zip(sessions, found, strict=True):
+            start = time.perf_counter()
+            session.run(images)
+            if turn >= _WARMUP:
+                seconds.append(time.perf_counter() - start)
+    return [tuple(seconds) for seconds in found]
+
+
+def measure(
+    files: list[Path], runtime: str, *, threads: int, batches: list[int], samples: int
+) -> tuple[dict[str, str], list[Timing]]:
+    """Kernels by file, and the timings of every file but the first, which is the dense one."""
+    artifacts = [load(path) for path in files]
+    shape = tuple(artifacts[0].metadata["input_shape"])
+    rng = np.random.default_rng(0)
+    found = []
+    with tempfile.TemporaryDirectory() as folder:
+        sessions = [_session(one, runtime, Path(folder, str(index)), threads) for index, one in enumerate(artifacts)]
+        for batch in batches:
+            images = rng.standard_normal((batch, *shape)).astype(np.float32)  # [n, c, h, w]
+            seconds = time_by_turns(sessions, images, samples)
+            for index in range(1, len(files)):
+                error = _error(artifacts[index], sessions[index], images)
+                found.append(Timing(files[index].stem, runtime, threads, batch, seconds[0], seconds[index], error))
+        kernels = {path.stem: session.kernels() for path, session in zip(files, sessions, strict=True)}
+    return kernels, found
+
+
+def _session(artifact: Artifact, runtime: str, folder: Path, threads: int) -> Session:
+    folder.mkdir()
+    deployed = RUNTIMES[runtime].prepare(artifact.model, tuple(artifact.metadata["input_shape"]), folder)
+    return RUNTIMES[runtime].load(artifact.model, deployed, threads=threads, device="cpu")
+
+
+def _error(artifact: Artifact, session: Session, images: np.ndarray) -> float:
+    simulated = RUNTIMES["eager"].load(artifact.model, None, threads=1, device="cpu").run(images)
+    return float(np.abs(session.run(images) - simulated).max() / simulated.std())
+
+
+def table(timings: list[Timing]) -> list[str]:
+    """A Markdown table; times in milliseconds, median and quartiles."""
+    lines = [
+        "| runtime | threads | batch | file | dense ms | int8 ms | speed-up | error |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for one in timings:
+        cells = (one.runtime, one.threads, one.batch, one.file, _ms(one.dense_s), _ms(one.int8_s))
+        lines.append("| " + " | ".join(map(str, cells)) + f" | {one.speedup:.2f} | {one.error:.3f} |")
+    return lines
+
+
+def _ms(seconds: tuple[float, ...]) -> str:
+    low, middle, high = statistics.quantiles(seconds, n=4)
+    return f"{1e3 * middle:.2f} ({1e3 * low:.2f} to {1e3 * high:.2f})"
+
+
+def header() -> list[str]:
+    """Where and with what the numbers were taken."""
+    place = environment()
+    changed = " with uncommitted changes" if place.get("commit_dirty") else ""
+    packages = {**place["packages"]}
+    versions = ", ".join(
+        f"{name} {packages[name]}" for name in ("torch", "onnxruntime", "openvino") if name in packages
+    )
+    return [
+        "# int8 against float32, the same network in the same runtime",
+        "",
+        f"Generated {place['date']} at commit {place.get('commit', 'unknown')}{changed}, {versions}, "
+        f"on {place['cpu']['model']} ({', '.join(place['cpu']['flags'])}; {place['cpu']['usable_cores']} usable cores, "
+        f"load {os.getloadavg()[0]:.1f}).",
+        "Median and quartiles in milliseconds; files are timed by turns in one process. Error: largest difference to "
+        "the simulated int8 logits, in their standard deviations.",
+        "",
+        _LIMIT,
+    ]
+
+
+def section(files: list[Path], arguments: argparse.Namespace) -> list[str]:
+    """What was measured of one network: command, table, kernels."""
+    artifact = load(files[0])
+    size = "x".join(map(str, artifact.metadata["input_shape"]))
+    command = "python -m bench.int8_speed " + shlex.join(sys.argv[1:])
+    lines, timings = ["", f"## {artifact.metadata['net']} at {size}", "", f"`{command}`", ""], []
+    ran: list[str] = []
+    for runtime in arguments.runtimes.split(","):
+        if reason := RUNTIMES[runtime].unavailable("cpu"):
+            ran.append(f"- {runtime}: not measured, {reason}")
+            continue
+        for threads in map(int, arguments.threads.split(",")):
+            batches = [int(batch) for batch in arguments.batches.split(",")]
+            try:
+                kernels, found = measure(files, runtime, threads=threads, batches=batches, samples=arguments.samples)
+            except RuntimeFailure as error:
+                ran.append(f"- {runtime}: not measured, {error}")
+                break
+            timings += found
+        else:
+            ran += [f"- {runtime}, {name}: {words}" for name, words in kernels.items()]
+    return [*lines, *table(timings), "", "Kernels, as each runtime reports them:", "", *ran]
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(prog="python -m bench.int8_speed", description=__doc__)
+    parser.add_argument(
+        "files", nargs="+", type=Path, help="the dense artifact, then int8 artifacts of the same network"
+    )
+    parser.add_argument("--runtimes", default="onnxruntime,openvino", help="names of bench.runtimes, comma-separated")
+    parser.add_argument("--threads", default="1", help="numbers of threads, comma-separated")
+    parser.add_argument("--batches", default="1,32", help="batch sizes, comma-separated")
+    parser.add_argument("--samples", type=int, default=50, help="timed runs of each file")
+    parser.add_argument("--out", type=Path, default=Path("docs/studies/int8_speed.md"), help="the file to write")
+    parser.add_argument("--append", action="store_true", help="add to the file instead of starting it anew")
+    arguments = parser.parse_args()
+    lines = section(arguments.files, arguments)
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    with arguments.out.open("a" if arguments.append else "w", encoding="utf-8") as file:
+        file.write("\n".join(lines if arguments.append else [*header(), *lines]) + "\n")
+    print("\n".join(lines))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,48 @@
+"""Running an .onnx file with OpenVINO. Imports no torch."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import openvino
+
+from bench.runtimes.base import RuntimeFailure, Session, one_line
+
+_MULTIPLIES = {"Convolution", "GroupConvolution", "FullyConnected", "MatMul"}
+
+
+class OpenVinoSession(Session):
+    """An exported network, compiled anew by the library for each batch size that it meets."""
+
+    def __init__(self, path: Path, *, threads: int) -> None:
+        settings = {
+            "INFERENCE_NUM_THREADS": threads,
+            "NUM_STREAMS": 1,
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_PRECISION_HINT": "f32",
+        }
+        try:
+            self._compiled = openvino.Core().compile_model(str(path), "CPU", settings)
+        except Exception as error:  # the library's errors share no base class of its own
+            raise RuntimeFailure(f"openvino refuses the exported network: {one_line(error)}") from error
+        self._request = self._compiled.create_infer_request()
+
+    def run(self, images: np.ndarray) -> np.ndarray:
+        return self._request.infer([images])[0]
+
+    def kernels(self) -> str:
+        """Read from the library's graph of what it executes."""
+        described = [op.get_rt_info() for op in self._compiled.get_runtime_model().get_ops()]
+        counts = Counter(
+            (
+                str(info["runtimePrecision"].astype(str)),
+                info["layerType"].astype(str),
+                info["primitiveType"].astype(str),
+            )
+            for info in described
+            if info["layerType"].astype(str) in _MULTIPLIES
+        )
+        words = [f"{precision} {layer} {kernel} x{count}" for (precision, layer, kernel), count in counts.items()]
+        return ", ".join(words) or "no layer that multiplies"
