@@ -20,7 +20,7 @@ _OK, _FAILED = 0, 1
 def evaluate_file(path: Path, options: Options, console: Console) -> int:
     """Prints what the file is, its size and, for each runtime, accuracy, latency and memory; returns the exit code.
 
-    `--data-dir` and `--dataset` of `options` are used where the data is no longer where it was.
+    The data set is looked for where it was, or where `options` say.
 
     Raises:
         UsageError: the file is missing or damaged, or its data set cannot be found.
@@ -29,8 +29,8 @@ def evaluate_file(path: Path, options: Options, console: Console) -> int:
         raise UsageError(f"--evaluate {path}: there is no such file")
     metadata = artifact.read_metadata(path)
     request = dict(metadata["data"])
-    if options.data_dir != Options().data_dir or not Path(request["data_dir"]).is_dir():
-        request["data_dir"] = str(options.data_dir.resolve())
+    typed = options.data_dir if options.data_dir != Options().data_dir else Path(request["data_dir"])
+    request["data_dir"] = str(typed.resolve())
     device = "cpu" if options.device == "auto" else options.device
     with TemporaryDirectory() as work:
         measured = measure(

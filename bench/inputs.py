@@ -40,8 +40,8 @@ def make_job(command: Command, methods: Methods, complain: Callable[[str], None]
     device = "cuda" if options.device == "auto" and torch.cuda.is_available() else options.device
     device = "cpu" if device == "auto" else device
     set_up_torch(device, options.deterministic)
-    request = {"name": options.dataset, "data_dir": str(options.data_dir.expanduser().resolve())}
-    data = datasets.load(options.dataset, data_dir=Path(request["data_dir"]), download=options.download)
+    request = {"name": options.dataset, "data_dir": str(options.data_dir)}  # as typed: it goes into the file
+    data = datasets.load(options.dataset, data_dir=options.data_dir, download=options.download)
     recipe = make_recipe(options)
 
     def make_network(seed: int) -> torch.nn.Module:

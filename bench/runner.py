@@ -42,7 +42,7 @@ class Job:
 
     plan: Plan
     data: ImageData
-    data_request: dict[str, Any]  # arguments of baselines.data.load, so that a fresh process opens the same data
+    data_request: dict[str, Any]  # arguments of baselines.data.load, as typed, so that a file opens the same data
     make_network: Callable[[int], nn.Module]  # seed -> dense network before training
     sizes: Sizes
     device: str
@@ -208,7 +208,7 @@ class Runner:
             runtimes=case.runtimes,
             threads=case.threads,
             device=self.job.device,
-            data=self.job.data_request,
+            data={**self.job.data_request, "data_dir": str(Path(self.job.data_request["data_dir"]).resolve())},
             work=self.job.out / "work",
             progress=on_step,
         )
