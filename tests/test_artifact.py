@@ -183,6 +183,10 @@ def test_information_is_the_entropy_of_the_values() -> None:
     assert information_bits(np.arange(256, dtype="u1").repeat(3).view("i1")) == pytest.approx(768 * 8)
     values = np.array([0] * 90 + [5] * 10, "i8")
     assert information_bits(values) == pytest.approx(100 * 0.4689956)
+    many = np.random.default_rng(0).integers(0, 300_000, 700_001, "i4")  # more than is counted at a time
+    many[-400_000:] = 7
+    counts = np.unique(many, return_counts=True)[1]
+    assert information_bits(many) == pytest.approx(float((counts * np.log2(many.size / counts)).sum()))
 
 
 @pytest.mark.parametrize("failing", ["write", "fsync", "replace"])

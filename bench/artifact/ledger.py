@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
+from numpy.typing import NDArray
 
 from bench.artifact.codecs import Words
 from bench.artifact.header import StoredTensor
 from bench.records import TensorEntry
 
 _COUNTED_BYTES = 2  # words up to this size are counted in a table, larger ones are sorted
+_PART = 1 << 18  # words
 
 
 def entry(tensor: StoredTensor, words: Words) -> TensorEntry:
@@ -39,13 +43,24 @@ def information_bits(words: Words) -> float:
     """
     if words.size == 0:
         return 0.0
+    bits = sum(float((counts * np.log2(words.size / counts)).sum()) for counts in _counts(words))
+    return bits + 0.0  # -0.0 of a constant becomes 0.0
+
+
+def _counts(words: Words) -> Iterator[NDArray[np.int64]]:
+    """How often each value occurs, in parts that are small beside `words`."""
     if words.itemsize <= _COUNTED_BYTES:
         counts = np.bincount(words.view(f"u{words.itemsize}"))
-        counts = counts[counts > 0]
-    else:
-        counts = np.unique(words, return_counts=True)[1]
-    bits = float((counts * np.log2(words.size / counts)).sum())
-    return bits + 0.0  # -0.0 of a constant becomes 0.0
+        yield counts[counts > 0]
+        return
+    values, start = np.sort(words), 0
+    for at in range(0, values.size, _PART):
+        changes = np.flatnonzero(values[at + 1 : at + _PART + 1] != values[at : at + _PART][: values.size - at - 1])
+        ends = changes + (at + 1)  # where runs of equal values end
+        if ends.size:
+            yield np.diff(ends, prepend=start)
+            start = int(ends[-1])
+    yield np.array([values.size - start])
 
 
 def _nonzeros(words: Words, dtype: str) -> int:
