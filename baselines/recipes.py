@@ -74,5 +74,5 @@ def default_recipe(net: str, dataset: str) -> Recipe:
     if name.startswith(_WITHOUT_BATCH_NORM) or name in _PLAIN_VGG:
         recipe = replace(recipe, lr=recipe.lr / 2, finetune_lr=recipe.finetune_lr / 2)
     if name == "resnet8":
-        recipe = replace(recipe, weight_decay=2e-4)
+        recipe = replace(recipe, weight_decay=2e-4, epochs=40 if recipe is _NATURAL else recipe.epochs)
     return recipe

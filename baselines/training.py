@@ -199,7 +199,7 @@ def _deterministic(wanted: bool) -> Iterator[None]:
 def _save(
     path: Path, run: dict[str, Any], model: nn.Module, optimizer: torch.optim.Optimizer, logs: list[Epoch]
 ) -> None:
-    """Writes the snapshot whole or not at all."""
+    """Writes the snapshot whole or not at all. Not forced to the disk: one that a power cut damages is passed over."""
     held = {
         "run": run,
         "model": model.state_dict(),
@@ -210,8 +210,6 @@ def _save(
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     with part.open("wb") as file:
         torch.save(held, file)
-        file.flush()
-        os.fsync(file.fileno())
     os.replace(part, path)
 
 

@@ -123,7 +123,7 @@ def test_a_run_killed_anywhere_and_resumed_equals_one_left_alone(data, tmp_path,
     assert [dataclasses.replace(log, **left_out) for log in logs] == [
         dataclasses.replace(log, **left_out) for log in expected
     ]
-    assert len(told) == 3 - after_batches // data.steps(16) if after_batches % data.steps(16) else len(told) <= 3
+    assert len(told) == 3 - (after_batches - 1) // data.steps(16), "epochs that were whole are not trained again"
     finished = network(dropout=0.3)
     assert len(run(finished, data, snapshot=snapshot, on_batch=lambda *_: pytest.fail("trained again"))) == 3
     assert same(alone, finished)
@@ -207,9 +207,10 @@ def test_there_is_a_recipe_for_every_pair(net, dataset):
     assert default_recipe(net, dataset).epochs >= default_recipe(net, dataset).finetune_epochs > 0
 
 
-def test_the_default_recipe_teaches_a_small_network_the_digits():
+@pytest.mark.parametrize("net", ["lenet300", "lenet_caffe"])
+def test_the_default_recipe_teaches_a_small_network_the_digits(net):
     digits = load("digits", data_dir=Path("nowhere"))
-    model = build("lenet", classes=10, input_shape=digits.input_shape, seed=0)
-    recipe = default_recipe("lenet", "digits")
+    model = build(net, classes=10, input_shape=digits.input_shape, seed=0)
+    recipe = default_recipe(net, "digits")
     train(model, digits, stage="dense", epochs=recipe.epochs, lr=recipe.lr, recipe=recipe, seed=0)
-    assert evaluate(model, digits, "test") > 0.9
+    assert evaluate(model, digits, "test") > 0.95

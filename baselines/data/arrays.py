@@ -120,6 +120,11 @@ def _normalised(pixels: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
     return rows.view(count, height, width, channels).permute(0, 3, 1, 2)
 
 
+def largest_shift(height: int, pictures: bool) -> int:
+    """Pixels of random shift in training: an eighth of a picture (4 of 32, as is usual), less of centred characters."""
+    return max(1, height // (8 if pictures else 14))
+
+
 def statistics(images: Pixels) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and deviation of each channel of [n, h, w, c], pixels scaled to [0, 1]; the deviation is never zero."""
     channels = images.shape[-1]

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from baselines.data.arrays import ArrayData, Pixels, Split, statistics
+from baselines.data.arrays import ArrayData, Pixels, Split, largest_shift, statistics
 from baselines.data.base import ImageData, SplitName, stratified
 from baselines.data.files import FileData, Files, open_image, worker_count
 from baselines.errors import UsageError
@@ -82,7 +82,7 @@ def from_files(name: str, class_names: tuple[str, ...], splits: dict[SplitName, 
     if max(form.height, form.width) <= _IN_MEMORY_PIXELS and total <= _IN_MEMORY_BYTES:
         arrays = {split: _decoded(files.paths, form) for split, files in splits.items()}
         mean, std = statistics(arrays["train"])
-        border = max(1, form.height // 8)
+        border = largest_shift(form.height, colour)
         held = {split: Split.of(arrays[split], files.labels, border if split == "train" else 0)
                 for split, files in splits.items()}  # fmt: skip
         return ArrayData(name, class_names, shape, mean, std, held, flip=colour)

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from baselines.data.arrays import ArrayData, Pixels, Split, statistics
+from baselines.data.arrays import ArrayData, Pixels, Split, largest_shift, statistics
 from baselines.data.base import ImageData, Indices, SplitName, stratified
 from baselines.data.files import Files
 from baselines.data.folder import class_folders, from_files
@@ -55,7 +55,7 @@ def in_memory(
         parts = {**parts, "train": (images[kept], labels[kept]), "validation": (images[cut], labels[cut])}
     images = parts["train"][0]
     mean, std = statistics(images)
-    border = max(1, images.shape[1] // 8)  # 4 of 32 pixels, as is usual
+    border = largest_shift(images.shape[1], flip)
     splits = {split: Split.of(*part, border=border if split == "train" else 0) for split, part in parts.items()}
     shape = (images.shape[3], images.shape[1], images.shape[2])
     return ArrayData(name, class_names, shape, mean, std, splits, flip)
