@@ -159,7 +159,10 @@ def test_a_training_that_diverges_is_a_record_with_its_reason(tmp_path):
     done = command(*line, folder=tmp_path)
     assert done.returncode == 1
     assert [row["status"] for row in rows(tmp_path / "run")] == ["failed", "failed"]
-    assert "not finite" in done.stdout or "non-finite" in done.stdout
+    first = rows(tmp_path / "run")[0]["reason"]
+    assert first.startswith("Diverged: the loss is ")
+    assert "in epoch 1, step" in first
+    assert "pass a smaller --lr" in first
     assert "Traceback" not in done.stdout + done.stderr
 
 
@@ -176,7 +179,7 @@ def test_a_training_that_diverges_is_a_record_with_its_reason(tmp_path):
         (["--dataset", "mnist", "--data-dir", "nowhere"], "nowhere"),
         (["--runtimes", "eeger"], "unknown runtime 'eeger': did you mean 'eager'"),
         (["--device", "cuda:99"], "use --device cpu"),
-        (["--weights", "nowhere.pt"], "nowhere.pt is not there"),
+        (["--weights", "nowhere.pt"], "there is no weights file nowhere.pt"),
         (["--evaluate", "nowhere.nnc"], "there is no such file"),
         (["--report", "nowhere"], "nowhere"),
     ],
