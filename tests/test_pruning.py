@@ -119,8 +119,8 @@ def test_pruning_again_leaves_the_earlier_masks_alone(network):
 
 
 def test_coefficients_are_pruned_and_the_savings_multiply(network):
-    chain = Pipeline((DCT(keep=0.5), MagnitudePruning(0.6)))
-    coefficients = entries(DCT(keep=0.5).compress(network, TASK))
+    chain = Pipeline((DCT(keep=0.5, calibration=0), MagnitudePruning(0.6)))
+    coefficients = entries(DCT(keep=0.5, calibration=0).compress(network, TASK))
     after = entries(chain.compress(network, TASK))
     assert after.numel() == coefficients.numel() <= 0.5 * entries(network).numel() + 14  # 1 x 2 groups keep 1 of 2
     assert (after != 0).sum() == after.numel() - round(0.6 * after.numel())
