@@ -30,10 +30,12 @@ class Inductor(Runtime):
 
     def load(self, model: GraphModule | None, deployed: Path | None, *, threads: int, device: str) -> Session:
         import torch
+        import torch._inductor.config
 
         from bench.runtimes.lowering import spelled_out
         from bench.runtimes.torch_session import InductorSession
 
         assert model is not None
         torch.set_num_threads(threads)
+        torch._inductor.config.freezing = True  # as an option of torch.compile, tracing would not see it
         return InductorSession(spelled_out(model).eval(), device)

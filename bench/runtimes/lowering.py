@@ -119,5 +119,7 @@ def _bake(layer: nn.Module) -> None:
 
 
 def _sharing_copy(model: GraphModule) -> GraphModule:
-    tensors = [*model.parameters(), *model.buffers()]
-    return copy.deepcopy(model, {id(tensor): tensor for tensor in tensors})
+    """A copy whose tensors are new objects over the same memory: moving one to a device leaves the other there."""
+    views: dict[int, Tensor] = {id(one): nn.Parameter(one.detach(), requires_grad=False) for one in model.parameters()}
+    views |= {id(one): one.detach() for one in model.buffers()}
+    return copy.deepcopy(model, views)  # type: ignore[arg-type]

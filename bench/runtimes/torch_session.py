@@ -17,7 +17,8 @@ from methods.layers.quantization import is_quantized
 
 _COMPILED_KERNELS = re.compile(
     r"(?:torch\.ops\.|extern_kernels\.)"
-    r"(onednn\.q\w+|mkldnn\._convolution\w*|mkldnn\._linear\w*|mkl\._mkl_linear|convolution|addmm|mm|bmm)\b"
+    r"(onednn\.q\w+|mkldnn\._convolution\w*|mkldnn\._linear\w*|mkl\._mkl_linear|convolution|addmm|mm|bmm)"
+    r"(?:\.\w+)?\("
 )
 
 
@@ -48,7 +49,7 @@ class InductorSession(Session):
 
     def __init__(self, module: nn.Module, device: str) -> None:
         self._device = torch.device(device)
-        self._compiled = torch.compile(module.to(device), dynamic=False, options={"freezing": True})
+        self._compiled = torch.compile(module.to(device), dynamic=False)
         self._sources: list[str] = []
 
     def run(self, images: np.ndarray) -> np.ndarray:

@@ -72,7 +72,8 @@ def why_not(model: GraphModule, layers: LayerScope) -> str | None:
 
 def with_quantizers(model: GraphModule, weight_bits: int, layers: LayerScope) -> GraphModule:
     """A copy of `model`, batch norms folded, weights on their grids and calibrating quantisers in the graph."""
+    device = next(model.parameters()).device
     model = place_quantizers(fold_batch_norms(copy.deepcopy(model).eval()), layers)
     for _, layer, name in list(weights(model, layers)):
         constrain(layer, name, WeightQuantizer(weight_bits))
-    return model
+    return model.to(device)
