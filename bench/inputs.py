@@ -23,7 +23,7 @@ from bench.options import Command, Options
 from bench.plan import Source, content_id, make_plan
 from bench.runner import Job, set_up_torch
 from bench.runtimes import RUNTIMES
-from methods.graph import trace
+from methods.graph import UntraceableError, trace
 
 
 def make_job(command: Command, methods: Methods, complain: Callable[[str], None]) -> Job:
@@ -54,7 +54,10 @@ def make_job(command: Command, methods: Methods, complain: Callable[[str], None]
             weights=options.weights,
         )
 
-    macs = macs_of(trace(make_network(0)), data.input_shape)
+    try:
+        macs = macs_of(trace(make_network(0)), data.input_shape)
+    except UntraceableError as error:
+        raise UsageError(f"--net {options.net}: {error}; a network must be traceable by torch.fx") from error
     plan = make_plan(
         Source(_describe_net(options), _describe_data(data), recipe, device.partition(":")[0]),
         chains,

@@ -5,6 +5,8 @@ Input [n, c, h, w], output logits [n, classes]. Activations are ReLU and pooling
 
 from __future__ import annotations
 
+from collections import OrderedDict
+
 from torch import Tensor, nn
 
 from baselines.errors import UsageError
@@ -12,13 +14,18 @@ from baselines.errors import UsageError
 Shape = tuple[int, int, int]
 
 
-def _padding(input_shape: Shape, size: int) -> list[nn.Module]:
-    """Zero padding of images smaller than `size` pixels, centred; nothing for larger ones."""
+def _sequence(**layers: nn.Module | None) -> nn.Sequential:
+    """Layers in order, under names that a size ledger can be read by; None is left out."""
+    return nn.Sequential(OrderedDict((name, layer) for name, layer in layers.items() if layer is not None))
+
+
+def _padding(input_shape: Shape, size: int) -> nn.Module | None:
+    """Zero padding of images smaller than `size` pixels, centred; None for larger ones."""
     _, height, width = input_shape
     up, left = max(0, size - height), max(0, size - width)
     if not up and not left:
-        return []
-    return [nn.ZeroPad2d((left // 2, left - left // 2, up // 2, up - up // 2))]
+        return None
+    return nn.ZeroPad2d((left // 2, left - left // 2, up // 2, up - up // 2))
 
 
 def lenet(classes: int, input_shape: Shape) -> nn.Module:
@@ -28,14 +35,13 @@ def lenet(classes: int, input_shape: Shape) -> nn.Module:
     """
     channels, height, width = input_shape
     larger = max(height, width) > 32
-    return nn.Sequential(
-        *_padding(input_shape, 32),
-        *(nn.Conv2d(channels, 6, 5), nn.ReLU(), nn.MaxPool2d(2)),
-        *(nn.Conv2d(6, 16, 5), nn.ReLU(), nn.MaxPool2d(2)),
-        *(nn.Conv2d(16, 120, 5), nn.ReLU()),
-        *([nn.AdaptiveAvgPool2d(1)] if larger else []),
-        *(nn.Flatten(), nn.Linear(120, 84), nn.ReLU(), nn.Linear(84, classes)),
-    )
+    return _sequence(
+        pad=_padding(input_shape, 32),
+        conv1=nn.Conv2d(channels, 6, 5), relu1=nn.ReLU(), pool1=nn.MaxPool2d(2),
+        conv2=nn.Conv2d(6, 16, 5), relu2=nn.ReLU(), pool2=nn.MaxPool2d(2),
+        conv3=nn.Conv2d(16, 120, 5), relu3=nn.ReLU(), average=nn.AdaptiveAvgPool2d(1) if larger else None,
+        flatten=nn.Flatten(), fc1=nn.Linear(120, 84), relu4=nn.ReLU(), fc2=nn.Linear(84, classes),
+    )  # fmt: skip
 
 
 def lenet_caffe(classes: int, input_shape: Shape) -> nn.Module:
@@ -46,20 +52,21 @@ def lenet_caffe(classes: int, input_shape: Shape) -> nn.Module:
     channels, height, width = input_shape
     rows, columns = ((max(side, 16) - 4) // 2 for side in (height, width))
     rows, columns = (rows - 4) // 2, (columns - 4) // 2
-    return nn.Sequential(
-        *_padding(input_shape, 16),
-        *(nn.Conv2d(channels, 20, 5), nn.MaxPool2d(2), nn.Conv2d(20, 50, 5), nn.MaxPool2d(2)),
-        *(nn.Flatten(), nn.Linear(50 * rows * columns, 500), nn.ReLU(), nn.Linear(500, classes)),
-    )
+    return _sequence(
+        pad=_padding(input_shape, 16),
+        conv1=nn.Conv2d(channels, 20, 5), pool1=nn.MaxPool2d(2),
+        conv2=nn.Conv2d(20, 50, 5), pool2=nn.MaxPool2d(2), flatten=nn.Flatten(),
+        fc1=nn.Linear(50 * rows * columns, 500), relu=nn.ReLU(), fc2=nn.Linear(500, classes),
+    )  # fmt: skip
 
 
 def lenet300(classes: int, input_shape: Shape) -> nn.Module:
     """LeNet-300-100 (LeCun et al. 1998): 266,610 parameters at 1x28x28 and 10 classes."""
     channels, height, width = input_shape
-    return nn.Sequential(
-        *(nn.Flatten(), nn.Linear(channels * height * width, 300), nn.ReLU()),
-        *(nn.Linear(300, 100), nn.ReLU(), nn.Linear(100, classes)),
-    )
+    return _sequence(
+        flatten=nn.Flatten(), fc1=nn.Linear(channels * height * width, 300), relu1=nn.ReLU(),
+        fc2=nn.Linear(300, 100), relu2=nn.ReLU(), fc3=nn.Linear(100, classes),
+    )  # fmt: skip
 
 
 def alexnet(classes: int, input_shape: Shape, width: int = 4096) -> nn.Module:
@@ -75,18 +82,20 @@ def alexnet(classes: int, input_shape: Shape, width: int = 4096) -> nn.Module:
         raise UsageError(f"alexnet:width must be at least 1, got {width}: the original has 4096")
     if min(input_shape[1:]) < 16:
         raise UsageError(f"alexnet needs images of at least 16 pixels, got {input_shape[1:]}: pass --size 16 or lenet")
-    features = nn.Sequential(
-        *(nn.Conv2d(channels, 64, 3, stride=2, padding=1), nn.ReLU(), nn.MaxPool2d(2)),
-        *(nn.Conv2d(64, 192, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)),
-        *(nn.Conv2d(192, 384, 3, padding=1), nn.ReLU(), nn.Conv2d(384, 256, 3, padding=1), nn.ReLU()),
-        *(nn.Conv2d(256, 256, 3, padding=1), nn.ReLU()),
-    )
+    features = _sequence(
+        conv1=nn.Conv2d(channels, 64, 3, stride=2, padding=1), relu1=nn.ReLU(), pool1=nn.MaxPool2d(2),
+        conv2=nn.Conv2d(64, 192, 3, padding=1), relu2=nn.ReLU(), pool2=nn.MaxPool2d(2),
+        conv3=nn.Conv2d(192, 384, 3, padding=1), relu3=nn.ReLU(),
+        conv4=nn.Conv2d(384, 256, 3, padding=1), relu4=nn.ReLU(),
+        conv5=nn.Conv2d(256, 256, 3, padding=1), relu5=nn.ReLU(),
+    )  # fmt: skip
     side = 2 if min(input_shape[1:]) >= 32 else 1  # of the last map, so that no value is a copy of another
-    classifier = nn.Sequential(
-        *(nn.AdaptiveMaxPool2d(side), nn.Flatten(), nn.Dropout(), nn.Linear(256 * side * side, width), nn.ReLU()),
-        *(nn.Dropout(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, classes)),
-    )
-    network = nn.Sequential(features, classifier)
+    classifier = _sequence(
+        pool=nn.AdaptiveMaxPool2d(side), flatten=nn.Flatten(),
+        dropout1=nn.Dropout(), fc1=nn.Linear(256 * side * side, width), relu1=nn.ReLU(),
+        dropout2=nn.Dropout(), fc2=nn.Linear(width, width), relu2=nn.ReLU(), fc3=nn.Linear(width, classes),
+    )  # fmt: skip
+    network = _sequence(features=features, classifier=classifier)
     for layer in network.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):  # without batch norm, the default's small weights learn slowly
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
@@ -120,11 +129,11 @@ def resnet8(classes: int, input_shape: Shape) -> nn.Module:
 
     The reference's convolution biases in front of batch norms, which do nothing, are left out.
     """
-    network = nn.Sequential(
-        *(nn.Conv2d(input_shape[0], 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU()),
-        *(_Block(16, 16, 1), _Block(16, 32, 2), _Block(32, 64, 2)),
-        *(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, classes)),
-    )
+    network = _sequence(
+        conv=nn.Conv2d(input_shape[0], 16, 3, padding=1, bias=False), bn=nn.BatchNorm2d(16), relu=nn.ReLU(),
+        block1=_Block(16, 16, 1), block2=_Block(16, 32, 2), block3=_Block(32, 64, 2),
+        average=nn.AdaptiveAvgPool2d(1), flatten=nn.Flatten(), fc=nn.Linear(64, classes),
+    )  # fmt: skip
     for layer in network.modules():
         if isinstance(layer, nn.Conv2d):
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
