@@ -43,6 +43,7 @@ def spelled_out(model: GraphModule) -> GraphModule:
 
     model = _sharing_copy(model)
     _drop_clamps_that_rounding_does(model)
+    _give_each_call_a_layer(model)
     for path, layer in modules_called(model).items():
         if isinstance(layer, ActivationQuantizer):
             replace_module(model, path, _Round(layer.scale.item(), int(layer.zero_point.item())))
@@ -98,6 +99,18 @@ def _drop_clamps_that_rounding_does(model: GraphModule) -> None:
         if top and len(clamp.users) == 1 and quantizer.zero_point == 0 and high <= top + quantizer.scale / 2:
             clamp.replace_all_uses_with(clamp.args[0])
             model.graph.erase_node(clamp)
+    model.recompile()
+
+
+def _give_each_call_a_layer(model: GraphModule) -> None:
+    """Copies layers that are called again: ONNX Runtime cannot rewrite codes that two kernels read (1.31.1)."""
+    seen: set[str] = set()
+    for node in model.graph.nodes:
+        if node.op == "call_module" and node.target in seen:
+            path = f"{node.target}_{node.name}_again"
+            model.add_submodule(path, copy.deepcopy(model.get_submodule(node.target)))
+            node.target = path
+        seen.add(node.target)
     model.recompile()
 
 

@@ -29,6 +29,8 @@ _FLOAT = ("Conv", "FusedConv", "NhwcFusedConv", "Gemm", "FusedGemm", "MatMul", "
 _ERRORS_ONLY = 3
 _LARGEST_SAFE_CODE = 64
 _EXACT_KERNELS = "session.x64quantprecision"
+_DISABLED_OPTIMIZERS = ["ConstantSharing"]  # it shares equal zero points of up to 8 channels, which the rewriting of
+# weights for the exact kernels then refuses ("Attempt to replace the existing tensor", 1.31.1)
 _UINT8 = 2  # onnx.TensorProto.UINT8
 
 
@@ -88,7 +90,9 @@ def _open(path: Path, options: onnxruntime.SessionOptions, device: str) -> onnxr
     provider = provider_for(device)
     settings = {"device_id": int(device.partition(":")[2] or 0)} if provider.startswith("CUDA") else {}
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=[(provider, settings)])
+        return onnxruntime.InferenceSession(
+            str(path), options, providers=[(provider, settings)], disabled_optimizers=_DISABLED_OPTIMIZERS
+        )
     except Exception as error:  # the runtime's errors share no base class of its own
         raise RuntimeFailure(f"onnxruntime refuses the exported network: {one_line(error)}") from error
 

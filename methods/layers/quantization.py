@@ -27,7 +27,8 @@ _SMALLEST_RANGE = 1e-20  # a tensor or channel smaller than this is all zeros to
 def weight_scale(weight: Tensor, bits: int) -> Tensor:
     """The grid's step per output channel, so that the largest magnitude is the largest code. [out, ...] -> [out]."""
     largest = weight.detach().float().abs().reshape(weight.shape[0], -1).amax(dim=1)  # [out]
-    return torch.where(largest > _SMALLEST_RANGE, largest / largest_weight_code(bits), 1.0)
+    step = largest / largest_weight_code(bits)  # not a number where a weight is not: rounding must not hide that
+    return torch.where(largest <= _SMALLEST_RANGE, 1.0, step)
 
 
 def largest_weight_code(bits: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
@@ -27,8 +28,10 @@ class _Seen:
 
     def add(self, activations: Tensor) -> None:
         flat = activations.detach().float().flatten()
-        low, high = flat.aminmax()
-        self.low, self.high = min(self.low, low.item()), max(self.high, high.item())
+        low, high = (end.item() for end in flat.aminmax())
+        if not math.isfinite(high - low):
+            raise ValueError(f"activations range over [{low}, {high}]: the network has diverged")
+        self.low, self.high = min(self.low, low), max(self.high, high)
         stride = max(1, flat.numel() // _SAMPLES_PER_BATCH) | 1  # odd: meets every channel and pixel of a 2^n tensor
         self.samples.append(flat[len(self.samples) % stride :: stride].cpu())
 

@@ -1,0 +1,251 @@
+"""Laws of runtimes: the same logits as eager, in the kernels that they name, without torch where that is promised."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from torch import nn
+
+from bench.artifact import ship
+from bench.int8_speed import Timing, time_by_turns
+from bench.runtimes import RUNTIMES, RuntimeFailure, Session
+from bench.runtimes.lowering import baked, spelled_out
+from bench.runtimes.onnxruntime_session import OnnxSession, settings_of
+from methods.graph import trace
+from methods.layers import original
+from methods.layers.quantization import Dequantize
+from methods.pruning import MagnitudePruning
+from methods.quantization import PTQ
+from methods.spectral import DCT
+from tests.quantization_example import CONVOLUTIONS, KINDS, LINEARS, SHAPE, Plain, Residual, images, network, task
+from tests.quantization_example import train_a_little as train
+
+ROOT = Path(__file__).parents[1]
+
+
+def session(name, model, folder, **options):
+    deployed = RUNTIMES[name].prepare(model, SHAPE, folder)
+    return RUNTIMES[name].load(model, deployed, **{"threads": 1, "device": "cpu", **options})
+
+
+def logits(model, x):
+    with torch.no_grad():
+        return model(x).numpy()
+
+
+def step_of_logits(model, x):
+    """How far logits may differ between two exact int8 runtimes: a rounding tie upstream moves a code by one."""
+    return 0.02 * np.abs(logits(model, x)).max() + 1e-4
+
+
+@pytest.fixture(scope="module")
+def int8(tmp_path_factory):
+    """Each small network quantised, shipped and open in ONNX Runtime: exporting is what takes time here."""
+    found = {}
+    for kind in KINDS:
+        model = ship(PTQ().compress(network(kind), task()))
+        found[kind] = model, session("onnxruntime", model, tmp_path_factory.mktemp(kind.__name__))
+    return found
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_eager_gives_the_logits_of_the_network_itself(kind, tmp_path):
+    model, x = ship(PTQ().compress(network(kind), task())), images(3)
+    assert np.allclose(session("eager", model, tmp_path).run(x.numpy()), logits(model, x), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_layer_runs_in_int8_in_onnxruntime(int8, kind):
+    words = int8[kind][1].kernels()
+    assert f"int8 QLinearConv x{CONVOLUTIONS[kind]}" in words
+    assert f"int8 QGemm x{LINEARS[kind]}" in words
+    assert "fp32" not in words
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("count", [1, 2, 7, 33])
+def test_int8_logits_are_those_that_eager_simulates(int8, kind, count):
+    model, deployed = int8[kind]
+    x = images(count, seed=4)
+    assert np.abs(deployed.run(x.numpy()) - logits(model, x)).max() <= step_of_logits(model, x)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_int8_and_simulation_mostly_predict_alike(int8, kind):
+    model, deployed = int8[kind]
+    x = images(200, seed=6)
+    assert (deployed.run(x.numpy()).argmax(1) == logits(model, x).argmax(1)).mean() >= 0.97
+
+
+def extreme() -> nn.Module:
+    """Neighbouring products that all are as large as they get: int16 sums of two would saturate."""
+    layer = nn.Sequential(nn.Conv2d(2, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.Flatten(), nn.Linear(280, 5))
+    with torch.no_grad():
+        for index in (0, 2):
+            layer[index].weight.fill_(0.5)
+    return layer
+
+
+@pytest.mark.parametrize("bits", [7, 8])
+def test_large_codes_do_not_saturate(tmp_path, bits):
+    x = images(16).abs() + 1
+    calibration = type(task())(None, lambda count: iter([x]))
+    model = ship(PTQ(weight_bits=bits).compress(trace(extreme()), calibration))
+    deployed = session("onnxruntime", model, tmp_path)
+    assert np.abs(deployed.run(x.numpy()) - logits(model, x)).max() <= step_of_logits(model, x)
+    assert json.loads(settings_of(tmp_path / "model.onnx").read_text())["largest_weight_code"] == 2 ** (bits - 1) - 1
+    assert bits == 8 or "u8u8" not in deployed.kernels()
+    settings_of(tmp_path / "model.onnx").unlink()  # a file that has lost its settings is run exactly
+    alone = OnnxSession(tmp_path / "model.onnx", threads=1, device="cpu")
+    assert np.abs(alone.run(x.numpy()) - logits(model, x)).max() <= step_of_logits(model, x)
+
+
+def test_the_law_above_can_be_broken(tmp_path):
+    """Settings that lie: on a processor where sums of two products saturate, the logits are then wrong."""
+    x = images(16).abs() + 1
+    model = ship(PTQ().compress(trace(extreme()), type(task())(None, lambda count: iter([x]))))
+    if "u8u8" not in session("onnxruntime", model, tmp_path).kernels():
+        pytest.skip("this processor has instructions whose sums do not saturate")
+    settings_of(tmp_path / "model.onnx").write_text('{"largest_weight_code": 63}')
+    saturating = OnnxSession(tmp_path / "model.onnx", threads=1, device="cpu")
+    assert np.abs(saturating.run(x.numpy()) - logits(model, x)).max() > 5 * step_of_logits(model, x)
+
+
+def test_a_dead_channel_with_a_bias_is_computed_right(tmp_path):
+    model = network(Plain)
+    with torch.no_grad():
+        for layer in (model.first, model.hidden):
+            layer.weight[1] *= 1e-9  # its bias in steps of its products would not fit int32
+            layer.weight[2] = 0
+            layer.bias[1:3] = 0.7
+    model = ship(PTQ().compress(model, task()))
+    x = images(5)
+    assert np.abs(session("onnxruntime", model, tmp_path).run(x.numpy()) - logits(model, x)).max() <= step_of_logits(
+        model, x
+    )
+
+
+def test_a_float_network_runs_in_float_and_pruned_weights_are_said_to_be_multiplied(tmp_path):
+    dense, x = ship(network(Residual)), images(4)
+    deployed = session("onnxruntime", dense, tmp_path)
+    assert np.allclose(deployed.run(x.numpy()), logits(dense, x), rtol=1e-3, atol=1e-4)
+    assert deployed.kernels() == "fp32 Conv x4, fp32 Gemm x1"
+    assert session("eager", dense, tmp_path).kernels() == "fp32 Conv2d x4, fp32 Linear x1"
+    pruned = ship(MagnitudePruning(sparsity=0.8).compress(network(Residual), task(train)))
+    for name in ("eager", "onnxruntime"):
+        assert "dense fallback: the 80 % of weights" in session(name, pruned, tmp_path).kernels()
+
+
+def test_a_quantised_spectral_network_runs_in_float_from_its_codes(tmp_path):
+    model = ship(PTQ().compress(DCT().compress(network(Plain), task(train)), task()))
+    x = images(4)
+    deployed = session("onnxruntime", model, tmp_path)
+    assert np.allclose(deployed.run(x.numpy()), logits(model, x), rtol=1e-3, atol=1e-4)
+    assert "int8" not in deployed.kernels()
+
+
+def test_eager_says_that_int8_is_simulated(tmp_path):
+    model = ship(PTQ().compress(network(Plain), task()))
+    assert session("eager", model, tmp_path).kernels() == "fp32 Conv2d x2, fp32 Linear x2 (int8 simulated)"
+
+
+@pytest.mark.parametrize("form", [baked, spelled_out])
+def test_forms_for_runtimes_leave_the_network_as_it_was(form):
+    model, x = ship(PTQ().compress(network(Residual), task())), images(3)
+    before, expected = {key: value.clone() for key, value in model.state_dict().items()}, logits(model, x)
+    other = form(model)
+    with torch.no_grad():
+        assert torch.allclose(other(x), torch.from_numpy(expected), atol=1e-5)
+    other.to(torch.float64)
+    assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
+    assert np.array_equal(logits(model, x), expected)
+
+
+def test_the_deployed_file_holds_int8_codes_not_float_weights(int8, tmp_path):
+    model, _ = int8[Residual]
+    path = RUNTIMES["onnxruntime"].prepare(model, SHAPE, tmp_path)
+    tensors = [one for one in onnx.load(path).graph.initializer if len(one.dims) >= 2]
+    assert {one.data_type for one in tensors} == {onnx.TensorProto.INT8}
+    assert sum(np.prod(one.dims) for one in tensors) == sum(
+        original(layer, "weight").numel() for layer in model.modules() if isinstance(layer, nn.Conv2d | nn.Linear)
+    )
+
+
+def test_a_network_that_cannot_be_exported_is_a_failure_in_one_line(tmp_path):
+    class Unbatchable(nn.Module):
+        def forward(self, x):
+            return x.view(2, 126)  # holds for a batch of two only
+
+    with pytest.raises(RuntimeFailure, match="cannot be exported to ONNX: ") as caught:
+        RUNTIMES["onnxruntime"].prepare(trace(Unbatchable()), SHAPE, tmp_path)
+    assert "\n" not in str(caught.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_damaged_deployed_file_is_a_failure_in_one_line(tmp_path):
+    path = tmp_path / "model.onnx"
+    path.write_bytes(b"\x08\x0a not a graph")
+    with pytest.raises(RuntimeFailure, match="onnxruntime refuses") as caught:
+        OnnxSession(path, threads=1, device="cpu")
+    assert "\n" not in str(caught.value)
+
+
+def test_what_is_not_here_is_said(monkeypatch):
+    assert RUNTIMES["eager"].unavailable("cpu") is None
+    assert RUNTIMES["onnxruntime"].unavailable("cpu") is None
+    assert "no device" in RUNTIMES["eager"].unavailable("tpu")
+    if "CUDAExecutionProvider" not in __import__("onnxruntime").get_available_providers():
+        assert "CUDAExecutionProvider" in RUNTIMES["onnxruntime"].unavailable("cuda")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert "onnx is not installed" in RUNTIMES["onnxruntime"].unavailable("cpu")
+    assert "not installed" in RUNTIMES["openvino"].unavailable("cpu")
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    assert "compiler" in RUNTIMES["inductor"].unavailable("cpu")
+
+
+def test_a_deployed_file_runs_without_torch(int8, tmp_path):
+    model, deployed = int8[Plain]
+    path, x = RUNTIMES["onnxruntime"].prepare(model, SHAPE, tmp_path), images(3).numpy()
+    np.save(tmp_path / "x.npy", x)
+    program = f"""
+import sys, numpy as np
+from pathlib import Path
+from bench.runtimes import RUNTIMES
+session = RUNTIMES["onnxruntime"].load(None, Path({str(path)!r}), threads=1, device="cpu")
+np.save({str(tmp_path / "y.npy")!r}, session.run(np.load({str(tmp_path / "x.npy")!r})))
+session.kernels()
+assert "torch" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT, timeout=120)
+    assert np.array_equal(np.load(tmp_path / "y.npy"), deployed.run(x))
+
+
+def test_sessions_are_timed_by_turns():
+    class Noted(Session):
+        def __init__(self, name):
+            self.name = name
+
+        def run(self, images):
+            order.append(self.name)
+            return images
+
+        def kernels(self):
+            return ""
+
+    order = []
+    seconds = time_by_turns([Noted("a"), Noted("b")], np.zeros((1, 1)), samples=3)
+    assert order == ["a", "b"] * (len(order) // 2)
+    assert [len(one) for one in seconds] == [3, 3]
+    slow, quick = (4.0, 2.0, 3.0), (1.0, 1.0, 9.0)
+    assert Timing("f", "r", 1, 1, slow, quick, 0.0).speedup == 3.0
+
+
+def test_shipped_weights_are_read_by_a_dequantiser():
+    """What the forms above rest on."""
+    model = ship(PTQ().compress(network(Plain), task()))
+    assert sum(isinstance(module, Dequantize) for module in model.modules()) == 4
