@@ -30,8 +30,9 @@ def run(command: Command, console: Console) -> int:
     """Trains, compresses, measures and reports."""
     import reports
     from bench.inputs import make_job
+    from bench.job import claim
     from bench.progress import progress
-    from bench.runner import Runner, claim
+    from bench.runner import Runner
     from methods import METHODS
 
     with progress(console) as watcher:
@@ -62,8 +63,8 @@ def show_plan(command: Command, console: Console) -> int:
     """Prints the cases, what is cached and the estimated time; runs nothing."""
     from bench.estimate import plan_seconds
     from bench.inputs import make_job
+    from bench.job import finished
     from bench.progress import clock
-    from bench.runner import finished
     from methods import METHODS
 
     job = make_job(command, METHODS, console.print)

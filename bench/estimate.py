@@ -7,8 +7,9 @@ import time
 from dataclasses import dataclass, field
 
 from bench.plan import Case, Plan
+from bench.progress import Watcher
 
-_MACS_PER_S_AND_CORE = 3e10  # of training with small batches; the clock corrects it
+_MACS_PER_S_AND_CORE = 2e10  # of training with small batches; the clock corrects it
 _FORWARD_AND_BACKWARD = 3  # a training step costs about three forward passes
 _START_S = 8.0  # two fresh processes, reading, tracing
 _RUNTIME_S = 9.0  # conversion, warm-up and samples of one runtime
@@ -77,3 +78,15 @@ class Meter:
         elapsed = time.monotonic() - self.started
         pace = elapsed / done if done > 10 else 1.0
         return (done / total if total else 1.0), (total - done) * pace
+
+
+@dataclass(frozen=True)
+class Narrator:
+    """Tells a watcher what is under way and how far the run has come."""
+
+    watcher: Watcher
+    meter: Meter
+
+    def tell(self, text: str) -> None:
+        """What is under way now."""
+        self.watcher.step(text, *self.meter.reading())

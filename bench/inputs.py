@@ -18,10 +18,10 @@ from baselines.training import Recipe, default_recipe
 from bench.cache import StageCache
 from bench.estimate import Sizes
 from bench.grammar import Methods, parse_chains
+from bench.job import Job, set_up_torch
 from bench.measure.macs import macs_of
 from bench.options import Command, Options
 from bench.plan import Source, content_id, make_plan
-from bench.runner import Job, set_up_torch
 from bench.runtimes import RUNTIMES
 from methods.graph import UntraceableError, trace
 

@@ -1,0 +1,104 @@
+"""A plan with what it takes to carry it out, and the folder that it is carried out in."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from baselines.data import ImageData
+from baselines.errors import UsageError
+from bench.cache import StageCache
+from bench.estimate import Sizes
+from bench.plan import Case, Plan
+from bench.records import RecordError, RunRecord, read_record, write_json
+
+
+@dataclass(frozen=True)
+class Job:
+    """A plan with what it takes to carry it out."""
+
+    plan: Plan
+    data: ImageData
+    data_request: dict[str, Any]  # arguments of baselines.data.load, as typed, so that a file opens the same data
+    make_network: Callable[[int], nn.Module]  # seed -> dense network before training
+    sizes: Sizes
+    device: str
+    out: Path
+    cache: StageCache
+
+    def record_path(self, case: Case) -> Path:
+        return self.out / "records" / f"{case.id}.json"
+
+    def artifact_path(self, case: Case) -> Path:
+        return self.out / "artifacts" / f"{_slug(case.label)}-s{case.seed}-{case.id[:6]}.nnc"
+
+
+def _slug(label: str) -> str:
+    return re.sub(r"[^A-Za-z0-9.+=-]+", "_", label)[:80]
+
+
+def finished(job: Job, case: Case) -> RunRecord | None:
+    """The case's record if it needs no more work: it ran or was refused, and its file is what was measured."""
+    path = job.record_path(case)
+    if not path.is_file():
+        return None
+    try:
+        record = read_record(path)
+    except RecordError:
+        return None  # made again; the cache holds the training
+    if record.status == "refused":
+        return record
+    file = job.out / record.artifact
+    whole = record.status == "ok" and file.is_file() and _sha256(file) == record.sha256
+    return record if whole else None
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def claim(job: Job) -> None:
+    """Takes the run's folder for the plan.
+
+    Raises:
+        UsageError: the folder holds another plan, or cannot be written.
+    """
+    path = job.out / "plan.json"
+    try:
+        if path.is_file():
+            held = json.loads(path.read_text(encoding="utf-8"))
+            if held.get("id") != job.plan.id:
+                raise UsageError(
+                    f"--out {job.out} holds the run of another plan ({held.get('command')}): choose another folder"
+                )
+            return
+        cases = [case.id for case in job.plan.cases]
+        write_json({"id": job.plan.id, "command": job.plan.command, "cases": cases}, path)
+    except OSError as error:
+        raise UsageError(f"--out {job.out} cannot be written: {error.strerror}") from error
+
+
+def set_up_torch(device: str, deterministic: bool) -> None:
+    """Process-wide settings of a run.
+
+    Raises:
+        UsageError: the device is not there.
+    """
+    if device.startswith("cuda"):
+        index = int(device.partition(":")[2] or 0)
+        if index >= torch.cuda.device_count():
+            count = torch.cuda.device_count()
+            raise UsageError(f"--device {device}: torch finds {count} CUDA devices on this machine; use --device cpu")
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
