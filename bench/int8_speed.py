@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -134,6 +135,9 @@ def section(files: list[Path], arguments: argparse.Namespace) -> list[str]:
     size = "x".join(map(str, artifact.metadata["input_shape"]))
     command = "python -m bench.int8_speed " + shlex.join(sys.argv[1:])
     lines, timings = ["", f"## {artifact.metadata['net']} at {size}", "", f"`{command}`", ""], []
+    lines += [f"- {path.stem}: {load(path).metadata['chain']} on {artifact.metadata['dataset']}" for path in files] + [
+        ""
+    ]
     ran: list[str] = []
     for runtime in arguments.runtimes.split(","):
         if reason := RUNTIMES[runtime].unavailable("cpu"):
