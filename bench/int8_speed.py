@@ -112,10 +112,9 @@ def header() -> list[str]:
     """Where and with what the numbers were taken."""
     place = environment()
     changed = " with uncommitted changes" if place.get("commit_dirty") else ""
-    packages = {**place["packages"]}
-    versions = ", ".join(
-        f"{name} {packages[name]}" for name in ("torch", "onnxruntime", "openvino") if name in packages
-    )
+    installed = {one.metadata["Name"]: one.version for one in metadata.distributions()}
+    wanted = ("torch", "onnxruntime", "openvino")
+    versions = ", ".join(f"{name} {installed[name]}" for name in wanted if name in installed)
     return [
         "# int8 against float32, the same network in the same runtime",
         "",
