@@ -89,7 +89,7 @@ def show_list(command: Command, console: Console) -> int:
     from methods import METHODS
 
     console.print(methods_table(METHODS))
-    about_nets = "any torchvision classifier by name, timm:NAME, path/to/file.py:factory"
+    about_nets = "any torchvision classifier (resnet18, mobilenet_v2, ...), timm:NAME, path/to/file.py:factory"
     console.print(names_table("networks (--net)", NETS, about_nets))
     console.print(names_table("data sets (--dataset)", DATASETS))
     console.print(names_table("runtimes (--runtimes)", RUNTIMES))

@@ -121,7 +121,8 @@ def graph_to_data(model: GraphModule) -> list[dict[str, Any]]:
         if node.op == "call_function":
             target = _NAMES.get(node.target)
             if target is None:
-                raise UntraceableError(f"the network calls {node.target}, which a file cannot name (methods/graph.py)")
+                name = getattr(node.target, "__name__", node.target)
+                raise UntraceableError(f"the network calls {name}, which a file cannot name (methods/graph.py)")
         else:
             target = str(node.target)
         if node.op == "call_method" and target not in METHODS_OF_TENSORS:
