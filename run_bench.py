@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -120,4 +121,6 @@ def evaluate(command: Command, console: Console) -> int:
 
 
 if __name__ == "__main__":
+    # OpenMP's threads sleep while they wait: spinning ones make training several times slower beside other work
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     sys.exit(main())
