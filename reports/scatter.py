@@ -19,6 +19,7 @@ from reports.rows import DENSE, dense_first, find, middle
 from reports.statistics import Spread, over_seeds, pareto_front, wilson
 from reports.style import Look, log_axis, looks, new_figure, reserve_below, settle
 
+_LATENCY_AXIS = "latency of one image, % of the dense network's in the same process (log scale)"
 KEY_LABEL = 50  # characters of a label in the key
 LABEL = 34  # characters of a label beside its point
 KEY_LINE_INCHES = 0.2
@@ -57,16 +58,28 @@ def accuracy_size(records: Sequence[RunRecord]) -> Figure:
 
 
 def accuracy_latency(records: Sequence[RunRecord]) -> Figure:
-    """Accuracy against the median latency of one image, a panel for each runtime."""
+    """Accuracy against the latency of one image, a panel for each runtime.
+
+    Latency is given in per cent of the dense network's, taken by turns in the same process: absolute times of rows
+    come from processes of their own, between which a machine's pace may change.
+    """
     ordered = dense_first(records)
     runtimes = dict.fromkeys(result.runtime for one in ordered for result in one.runtimes)
     panels = []
     for name in runtimes:
         results = [(one, result) for one in ordered for result in one.runtimes if result.runtime == name]
-        samples = [(one, 1000 * middle(find(r.measurements, "latency", 1)), _if_ok(r)) for one, r in results]
-        panels.append(Panel(name, "latency of one image, ms (log scale)", _points(samples)))
-    panels = panels or [Panel("", "latency of one image, ms (log scale)", ())]
+        samples = [(one, _share_of_dense(one, result), _if_ok(result)) for one, result in results]
+        panels.append(Panel(name, _LATENCY_AXIS, _points(samples)))
+    panels = panels or [Panel("", _LATENCY_AXIS, ())]
     return _draw(panels, looks(records), "Accuracy against latency, batch 1", width=9.0)
+
+
+def _share_of_dense(one: RunRecord, result: RuntimeResult) -> float:
+    """Median latency in per cent of dense's, batch 1; NaN where either was not taken."""
+    if one.chain == DENSE:
+        return 100.0 if find(result.measurements, "latency", 1) else math.nan
+    beside = middle(find(result.dense_measurements, "latency", 1))
+    return 100 * middle(find(result.measurements, "latency", 1)) / beside if beside > 0 else math.nan
 
 
 def _if_ok(result: RuntimeResult) -> RuntimeResult | None:
