@@ -11,6 +11,7 @@ from rich.console import Console
 
 from baselines.errors import UsageError
 from bench.options import Command, parse_command
+from bench.records import RunRecord
 
 OK, SOME_FAILED, BAD_USAGE, INTERRUPTED = 0, 1, 2, 130
 
@@ -50,13 +51,24 @@ def run(command: Command, console: Console) -> int:
     reports.draw(records, job.out, title=_title(records), command=command.typed)
     console.print(reports.terminal_table(records, console.width))
     console.print(f"report: {job.out / 'report.md'}", soft_wrap=True)
-    bad = [record for record in records if record.status != "ok"]
-    for record in bad:
-        console.print(f"{record.label} (seed {record.seed}) {record.status}: {record.reason}", markup=False)
-    return SOME_FAILED if bad else OK
+    for line in (problems := _problems(records)):
+        console.print(line, markup=False, soft_wrap=True)
+    return SOME_FAILED if problems else OK
 
 
-def _title(records: Sequence) -> str:  # type: ignore[type-arg]
+def _problems(records: Sequence[RunRecord]) -> list[str]:
+    """A line for each case, or runtime of a case, that did not run."""
+    lines = []
+    for record in records:
+        name = f"{record.label} (seed {record.seed})"
+        if record.status != "ok":
+            lines.append(f"{name} {record.status}: {record.reason}")
+        bad = [result for result in record.runtimes if result.status != "ok"]
+        lines += [f"{name} in {result.runtime} {result.status}: {result.reason}" for result in bad]
+    return lines
+
+
+def _title(records: Sequence[RunRecord]) -> str:
     return f"{records[0].net} on {records[0].dataset}"
 
 

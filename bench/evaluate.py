@@ -10,6 +10,7 @@ from rich.console import Console
 
 from baselines.errors import UsageError
 from bench import artifact
+from bench.job import chosen_device
 from bench.measure import measure
 from bench.options import Options
 from bench.records import RuntimeResult
@@ -29,9 +30,8 @@ def evaluate_file(path: Path, options: Options, console: Console) -> int:
         raise UsageError(f"--evaluate {path}: there is no such file")
     metadata = artifact.read_metadata(path)
     request = dict(metadata["data"])
-    typed = options.data_dir if options.data_dir != Options().data_dir else Path(request["data_dir"])
-    request["data_dir"] = str(typed.resolve())
-    device = "cpu" if options.device == "auto" else options.device
+    request["data_dir"] = str((options.data_dir or Path(request["data_dir"])).resolve())
+    device = chosen_device(options.device)
     with TemporaryDirectory() as work:
         measured = measure(
             path,

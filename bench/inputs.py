@@ -18,10 +18,10 @@ from baselines.training import Recipe, default_recipe
 from bench.cache import StageCache
 from bench.estimate import Sizes
 from bench.grammar import Methods, parse_chains
-from bench.job import Job, set_up_torch
+from bench.job import Job, chosen_device, set_up_torch
 from bench.measure.macs import macs_of
-from bench.options import Command, Options
-from bench.plan import Source, content_id, make_plan
+from bench.options import DATA_DIR, Command, Options
+from bench.plan import Source, make_plan
 from bench.runtimes import RUNTIMES
 from methods.graph import UntraceableError, trace
 
@@ -37,11 +37,13 @@ def make_job(command: Command, methods: Methods, complain: Callable[[str], None]
     for runtime in options.runtimes:
         if runtime not in RUNTIMES:
             raise UsageError(f"unknown runtime {runtime!r}: {nearest(runtime, RUNTIMES)}")
-    device = "cuda" if options.device == "auto" and torch.cuda.is_available() else options.device
-    device = "cpu" if device == "auto" else device
-    set_up_torch(device, options.deterministic)
-    request = {"name": options.dataset, "data_dir": str(options.data_dir)}  # as typed: it goes into the file
-    data = datasets.load(options.dataset, data_dir=options.data_dir, download=options.download)
+    device = chosen_device(options.device)
+    set_up_torch(options.deterministic)
+    request = {
+        "name": options.dataset,
+        "data_dir": str(options.data_dir or DATA_DIR),
+    }  # as typed: it goes into the file
+    data = datasets.load(options.dataset, data_dir=options.data_dir or DATA_DIR, download=options.download)
     recipe = make_recipe(options)
 
     def make_network(seed: int) -> torch.nn.Module:
@@ -107,5 +109,11 @@ def _describe_data(data: ImageData) -> dict[str, Any]:
     parts = {split: data.count(split) for split in ("train", "validation", "test")}
     statistics = [round(float(value), 9) for value in (*data.mean, *data.std)]
     shape = [int(size) for size in data.input_shape]
-    about = {"title": data.name, "classes": list(data.class_names), "shape": shape, "parts": parts, "norm": statistics}
-    return {**about, "id": content_id(about)}
+    return {
+        "title": data.name,
+        "classes": list(data.class_names),
+        "shape": shape,
+        "parts": parts,
+        "norm": statistics,
+        "digest": data.digest(),
+    }

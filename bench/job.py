@@ -57,6 +57,8 @@ def finished(job: Job, case: Case) -> RunRecord | None:
         return None  # made again; the cache holds the training
     if record.status == "refused":
         return record
+    if any(result.status != "ok" for result in record.runtimes):
+        return None  # what was absent or broke may be there now; the training is cached, so this only measures
     file = job.out / record.artifact
     whole = record.status == "ok" and file.is_file() and _sha256(file) == record.sha256
     return record if whole else None
@@ -76,11 +78,7 @@ def claim(job: Job) -> None:
     path = job.out / "plan.json"
     try:
         if path.is_file():
-            held = json.loads(path.read_text(encoding="utf-8"))
-            if held.get("id") != job.plan.id:
-                raise UsageError(
-                    f"--out {job.out} holds the run of another plan ({held.get('command')}): choose another folder"
-                )
+            _check_same_plan(path, job)
             return
         cases = [case.id for case in job.plan.cases]
         write_json({"id": job.plan.id, "command": job.plan.command, "cases": cases}, path)
@@ -88,17 +86,32 @@ def claim(job: Job) -> None:
         raise UsageError(f"--out {job.out} cannot be written: {error.strerror}") from error
 
 
-def set_up_torch(device: str, deterministic: bool) -> None:
-    """Process-wide settings of a run.
+def _check_same_plan(path: Path, job: Job) -> None:
+    try:
+        held = json.loads(path.read_text(encoding="utf-8"))
+        same, command = held["id"] == job.plan.id, held["command"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"{path} is damaged: delete it and run again; what is finished is kept") from error
+    if not same:
+        raise UsageError(f"--out {job.out} holds the run of another plan ({command}): choose another folder")
+
+
+def chosen_device(asked: str) -> str:
+    """What `--device` means on this machine: "cpu", "cuda" or "cuda:N".
 
     Raises:
         UsageError: the device is not there.
     """
-    if device.startswith("cuda"):
-        index = int(device.partition(":")[2] or 0)
-        if index >= torch.cuda.device_count():
-            count = torch.cuda.device_count()
-            raise UsageError(f"--device {device}: torch finds {count} CUDA devices on this machine; use --device cpu")
+    if asked == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if asked.startswith("cuda") and int(asked.partition(":")[2] or 0) >= torch.cuda.device_count():
+        count = torch.cuda.device_count()
+        raise UsageError(f"--device {asked}: torch finds {count} CUDA devices on this machine; use --device cpu")
+    return asked
+
+
+def set_up_torch(deterministic: bool) -> None:
+    """Process-wide settings of a run."""
     if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)

@@ -14,6 +14,8 @@ import yaml
 
 from baselines.errors import UsageError, nearest
 
+DATA_DIR = Path(".data")  # where data sets are looked for unless the command says
+
 
 def _whole(text: str) -> int:
     return int(text)
@@ -50,7 +52,7 @@ class Options:
         "--net alexnet:width=1024",
     )
     dataset: str = _option("digits", "a data set of --list; `folder` is a folder of class folders", "--dataset mnist")
-    data_dir: Path = _option(Path(".data"), "where data sets are looked for", "--data-dir ~/data", Path)
+    data_dir: Path | None = _option(None, "where data sets are looked for (default: .data)", "--data-dir ~/data", Path)
     download: bool = _option(False, "fetch a data set that is missing", "--download", bool)
     layers: str = _option(
         "all",
@@ -78,7 +80,7 @@ class Options:
     threads: int = _option(1, "CPU threads while latency and memory are measured", "--threads 2", _whole)
     runtimes: tuple[str, ...] = _option(
         ("eager", "onnxruntime"),
-        "what runs the file: eager, onnxruntime, inductor",
+        "what runs the file: eager, onnxruntime, openvino, inductor",
         "--runtimes eager,inductor",
         _names,
     )
@@ -166,7 +168,7 @@ def parser() -> argparse.ArgumentParser:
         "--config",
         type=Path,
         metavar="FILE.yaml",
-        help="options from a file; the command line wins\n  e.g. --config examples/sweep.yaml",
+        help="options from a file; the command line wins\n  e.g. --config docs/examples/sweep.yaml",
     )
     group = made.add_mutually_exclusive_group()
     for name, (metavar, help_text, example) in _ACTIONS.items():

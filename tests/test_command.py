@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -216,3 +217,35 @@ def test_a_damaged_artifact_is_refused_in_one_line(finished, tmp_path, capsys, d
     (tmp_path / "bad.nnc").write_bytes(data)
     assert run_bench.main(["--evaluate", str(tmp_path / "bad.nnc")]) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize("content", ['{"id": "x', "[]", "{}"])
+def test_a_damaged_plan_is_told_in_one_line(tmp_path, capsys, monkeypatch, content):
+    import run_bench
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "plan.json").write_text(content)
+    assert run_bench.main([*SMALL, "--methods", "prune", "--runtimes", "eager", "--out", "run"]) == 2
+    error = capsys.readouterr().err
+    assert "is damaged: delete it and run again" in error
+    assert error.count("\n") == 1
+
+
+def test_a_runtime_that_did_not_run_shows_in_the_exit_code_and_is_tried_again(finished, tmp_path):
+    record = next((finished[0] / "run" / "records").glob("*.json"))
+    run = tmp_path / "run"
+    shutil.copytree(finished[0] / "run", run)
+    shutil.copytree(finished[0] / "runs", tmp_path / "runs")
+    data = json.loads(record.read_text())
+    data["runtimes"][0] |= {"status": "failed", "reason": "planted", "accuracy": None, "measurements": []}
+    (run / "records" / record.name).write_text(json.dumps(data))
+    import run_bench
+    from bench.records import read_record
+
+    planted = read_record(run / "records" / record.name)
+    assert run_bench._problems([planted]) == [f"{planted.label} (seed 0) in eager failed: planted"]
+    done = command(*RUN, "--out", "run", folder=tmp_path)
+    assert done.returncode == 0
+    assert done.stdout.count("kept from before") == 2
+    assert rows(run) == rows(finished[0] / "run")

@@ -1,5 +1,6 @@
 """Data: parts that stay apart, epochs that depend on (seed, epoch) alone, shifts and mirrors against a naive loop."""
 
+import dataclasses
 import hashlib
 import shutil
 from pathlib import Path
@@ -295,3 +296,20 @@ def test_mnist_is_whole_and_its_parts_do_not_share_an_image():
     }
     assert not hashes["train"] & hashes["validation"]
     assert not hashes["train"] & hashes["test"]
+
+
+def test_the_digest_changes_with_one_label_or_pixel_where_counts_and_statistics_stay():
+    data = load("fake:classes=3:size=8:channels=1:count=60", data_dir=Path())
+    train = data.splits["train"]
+    swapped = train.labels.copy()
+    first, second = 0, int(np.flatnonzero(swapped != swapped[0])[0])
+    swapped[[first, second]] = swapped[[second, first]]
+    moved = train.padded.copy()
+    moved[[first, second]] = moved[[second, first]]
+    others = [
+        dataclasses.replace(data, splits={**data.splits, "train": dataclasses.replace(train, labels=swapped)}),
+        dataclasses.replace(data, splits={**data.splits, "train": dataclasses.replace(train, padded=moved)}),
+        dataclasses.replace(data, splits={**data.splits, "test": data.splits["validation"]}),
+    ]
+    assert dataclasses.replace(data).digest() == data.digest()
+    assert len({data.digest(), *(other.digest() for other in others)}) == 4

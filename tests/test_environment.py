@@ -21,7 +21,9 @@ def test_the_environment_names_no_person_host_or_folder(
     root = Path(environment_module.__file__).resolve().parents[1]
     for secret in (str(root), str(Path.home()) + "/", "somebody-in-particular", f'"{socket.gethostname()}"'):
         assert secret not in text
-    assert {"date", "python", "packages", "cpu", "commit", "commit_dirty", "gpus", "memory_bytes"} <= set(json.loads(text))
+    assert {"date", "python", "packages", "cpu", "commit", "commit_dirty", "gpus", "memory_bytes"} <= set(
+        json.loads(text)
+    )
 
 
 def test_cpu_flags_are_those_of_the_machine(tmp_path: Path) -> None:

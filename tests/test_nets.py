@@ -186,7 +186,9 @@ def test_weights_that_do_not_fit_name_tensors_and_shapes(tmp_path):
     state = make("lenet", classes=7).state_dict()
     state["stranger"] = state.pop(next(iter(state)))
     torch.save(state, path)
-    with pytest.raises(UsageError, match=r"missing: conv1\.weight.*unexpected: stranger.*\[7, 84\], the network has \[10"):
+    with pytest.raises(
+        UsageError, match=r"missing: conv1\.weight.*unexpected: stranger.*\[7, 84\], the network has \[10"
+    ):
         make("lenet", weights=path)
 
 

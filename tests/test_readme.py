@@ -38,7 +38,7 @@ def test_links_and_pictures_are_there():
 
 def test_make_targets_exist():
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    targets = set(re.findall(r"`?make (\w+)", README))
+    targets = set(re.findall(r"(?:`|^ {4})make (\w+)", README, flags=re.MULTILINE))
     assert {"bench", "test", "setup", "check"} <= targets
     assert all(re.search(rf"^{target}:", makefile, flags=re.MULTILINE) for target in targets)
 

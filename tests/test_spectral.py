@@ -3,6 +3,9 @@
 import copy
 import io
 import math
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +13,7 @@ import scipy.fft
 import torch
 from torch import nn
 
+from bench.artifact import save
 from methods.base import Task
 from methods.graph import graph_from_data, graph_to_data, modules_called, trace
 from methods.layers import Mask, SpectralConv2d, SpectralLinear, build, config_of, constrain, weights
@@ -390,3 +394,21 @@ def test_without_calibration_images_the_coefficients_are_the_projection(network)
 def test_an_unknown_scope_is_refused():
     with pytest.raises(ValueError, match="layers must be all, conv or linear, got 'convs'"):
         DCT(layers="convs")
+
+
+def test_reading_a_file_with_spectral_layers_does_not_load_torchs_compiler(tmp_path):
+    """It would count as the file's memory."""
+    model = trace(nn.Sequential(SpectralLinear(12, 7, 3, 3)))
+    save(model, tmp_path / "spectral.nnc", {})
+    code = (
+        "import sys, pathlib; from bench.artifact import load\n"
+        "before = set(sys.modules)\n"
+        f"load(pathlib.Path({str(tmp_path / 'spectral.nnc')!r}))\n"
+        "new = sorted({name.split('.')[0] for name in set(sys.modules) - before} & {'sympy'})\n"
+        "new += [name for name in set(sys.modules) - before if name.startswith('torch._dynamo')]\n"
+        "assert not new, new"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=Path(__file__).parents[1], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -47,6 +48,14 @@ class ArrayData(ImageData):
 
     splits: Mapping[SplitName, Split]
     flip: bool = False
+
+    def digest(self) -> str:
+        found = hashlib.sha256()
+        for name, split in sorted(self.splits.items()):
+            found.update(f"{name} {split.padded.shape} {split.border}\n".encode())
+            found.update(np.ascontiguousarray(split.padded).data)
+            found.update(np.ascontiguousarray(split.labels).data)
+        return found.hexdigest()
 
     def count(self, split: SplitName) -> int:
         return len(self.splits[split].labels)

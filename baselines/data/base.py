@@ -40,6 +40,10 @@ class ImageData(ABC):
         return len(self.class_names)
 
     @abstractmethod
+    def digest(self) -> str:
+        """Hash of all parts: it changes with any image or label, also where counts and statistics stay."""
+
+    @abstractmethod
     def count(self, split: SplitName) -> int:
         """Images in that part."""
 

@@ -64,7 +64,9 @@ def own_net(spec: NetSpec, classes: int, input_shape: tuple[int, int, int]) -> n
         try:
             network = factory(**arguments)
         except Exception as error:  # a person's code may raise anything; it is told as theirs
-            raise UsageError(f"{spec.name}:{spec.function} raised {type(error).__name__}: {error}") from error
+            raise UsageError(
+                f"{spec.name}:{spec.function} raised {type(error).__name__}: {first_line(error)}"
+            ) from error
     if not isinstance(network, nn.Module):
         raise UsageError(f"{spec.name}:{spec.function} returned a {type(network).__name__}: return an nn.Module")
     return network
@@ -91,7 +93,7 @@ def _import_file(path: Path) -> ModuleType:
         description.loader.exec_module(module)
     except Exception as error:  # a person's code may raise anything; it is told as theirs
         del sys.modules[private]
-        raise UsageError(f"{path} cannot be imported: {type(error).__name__}: {error}") from error
+        raise UsageError(f"{path} cannot be imported: {type(error).__name__}: {first_line(error)}") from error
     return module
 
 

@@ -52,4 +52,7 @@ def basis(kind: str, n: int, rows: int | None = None) -> Tensor:
         raise ValueError(f"unknown basis {kind!r}: use one of {', '.join(sorted(BASES))}")
     if not 1 <= rows <= n:
         raise ValueError(f"a basis of size n has 1 to n rows, got n={n}, rows={rows}")
+    matrix = torch.empty(rows, n, dtype=torch.float64)
+    if matrix.is_meta:  # a layer made without storage, to learn its shapes
+        return matrix
     return BASES[kind](n, rows)

@@ -68,7 +68,6 @@ def constraints(layer: nn.Module, name: str) -> list[Constraint]:
 def constrain(layer: nn.Module, name: str, constraint: Constraint) -> None:
     """Adds `constraint` to tensor `name` of `layer`, after those it has."""
     _give_class_of_its_own(layer)
-    _own_class(layer)
     parametrize.register_parametrization(layer, name, constraint, unsafe=True)  # unsafe: dtypes may differ
 
 
@@ -93,15 +92,6 @@ def _give_class_of_its_own(layer: nn.Module) -> None:
         kind = type(layer)
         own = {key: value for key, value in vars(kind).items() if key not in ("__dict__", "__weakref__")}
         layer.__class__ = type(kind.__name__, kind.__bases__, own)
-
-
-def _own_class(layer: nn.Module) -> None:
-    """Gives a constrained layer a class that no copy of it shares: torch keeps the constrained tensors as properties of
-    the class, so setting or releasing a constraint of one copy would otherwise break the others."""
-    if parametrize.is_parametrized(layer):
-        kind = type(layer)
-        body = {name: value for name, value in vars(kind).items() if name not in ("__dict__", "__weakref__")}
-        layer.__class__ = type(kind.__name__, kind.__bases__, body)
 
 
 def constrained_tensors(layer: nn.Module) -> Iterator[str]:
