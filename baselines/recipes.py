@@ -56,7 +56,7 @@ class Recipe:
 _NATURAL = Recipe(epochs=30, finetune_epochs=5, batch_size=128, lr=0.2, finetune_lr=0.02)
 _LARGE = Recipe(epochs=90, finetune_epochs=5, batch_size=256, lr=0.5, finetune_lr=0.02, weight_decay=5e-5,
                 warmup=0.1, label_smoothing=0.1)  # fmt: skip
-_DIGITS = Recipe(epochs=6, finetune_epochs=2, batch_size=64, lr=0.1, finetune_lr=0.02)
+_DIGITS = Recipe(epochs=5, finetune_epochs=2, batch_size=64, lr=0.1, finetune_lr=0.02)
 _MNIST = Recipe(epochs=6, finetune_epochs=3, batch_size=128, lr=0.1, finetune_lr=0.02)
 _OF_DATA = {"digits": _DIGITS, "fake": _DIGITS, "mnist": _MNIST, "fashion_mnist": _MNIST,
             "imagenet": _LARGE, "cub200": _LARGE}  # fmt: skip
