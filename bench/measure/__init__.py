@@ -46,7 +46,7 @@ def measure(
     batches: tuple[int, ...] = (1, 32),
     work: Path | None = None,
     progress: Progress = lambda text: None,
-    latency_budget_s: float = 2.0,
+    latency_budget_s: float = 1.0,
     timeout_s: float = 3600.0,
 ) -> Measured:
     """Measures the file `artifact` in every one of `runtimes`.
