@@ -157,7 +157,7 @@ HOSTILE: dict[str, Callable[[], list[dict[str, Any]]]] = {
     "layer that is a container": lambda: [node("call_module", "y", "b", X)],
     "layer that is a tensor": lambda: [node("call_module", "y", "c", X)],
     "layer with quotes": lambda: [node("call_module", "y", QUOTE, X)],
-    "layer that is a method of networks": lambda: [node("call_module", "y", "to_folder", "/tmp/evil")],
+    "layer that is a method of networks": lambda: [node("call_module", "y", "to_folder", "/elsewhere/evil")],
     "layer through attributes": lambda: [node("call_module", "y", "a.forward.__globals__", X)],
     "tensor that is a layer": lambda: [node("get_attr", "y", "a")],
     "tensor through attributes": lambda: [node("get_attr", "y", "a.__class__")],
