@@ -107,8 +107,8 @@ def log_axis(axes: Axes, values: Sequence[float], unit: str) -> None:
     low, high = min(values), max(values)
     room = max(1.25, (high / low) ** 0.08)
     low, high = low / room, high * room
+    axes.set_xlim(low, high)  # first: a change of scale would autoscale, which warns where all values are the same
     axes.set_xscale("log")
-    axes.set_xlim(low, high)
     ticks = _ticks(low, high)
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.set_xticks([], minor=True)

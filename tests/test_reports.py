@@ -277,6 +277,7 @@ SETS = {
     "crowd of 30": lambda: crowd(30),
     "long names": lambda: crowd(8, LONG),
     "one row": lambda: [record("dense", runtimes=("eager",))],
+    "one row of two seeds": lambda: [record("dense", seed=seed, runtimes=("eager",)) for seed in (0, 1)],
     "no dense": lambda: [record("qat"), record("dct")],
     "all failed": lambda: [failed("dense"), failed("x")],
     "nothing": list,
