@@ -16,7 +16,7 @@ from bench import artifact
 from bench.environment import environment
 from bench.estimate import Meter, Narrator, plan_seconds
 from bench.job import Job, finished
-from bench.measure import Measured, measure
+from bench.measure import Measured, Server, measure
 from bench.plan import Case
 from bench.progress import Watcher
 from bench.records import RunRecord, write_record
@@ -32,6 +32,7 @@ class Runner:
     job: Job
     watcher: Watcher
     narrator: Narrator = field(init=False)
+    server: Server = field(init=False)
 
     def run(self) -> list[RunRecord]:
         """All records in plan order. A case that fails is a record with its reason and stops nothing."""
@@ -40,13 +41,14 @@ class Runner:
         have = {stage for case in job.plan.cases for stage in case.stage_ids if job.cache.has(stage)}
         self.narrator = Narrator(self.watcher, Meter(plan_seconds(job.plan, job.sizes, have, set(known))))
         records = []
-        for index, case in enumerate(job.plan.cases, start=1):
-            self.watcher.case(index, len(job.plan.cases), self._title(case))
-            record = known.get(case.id) or self._attempt(case)
-            kept = " (kept from before)" if case.id in known else ""
-            self.watcher.say(f"[{index}/{len(job.plan.cases)}] {self._title(case)}: {summary(record)}{kept}")
-            self.narrator.meter.finish(case.id)
-            records.append(record)
+        with Server(dict.fromkeys(name for case in job.plan.cases for name in case.runtimes)) as self.server:
+            for index, case in enumerate(job.plan.cases, start=1):
+                self.watcher.case(index, len(job.plan.cases), self._title(case))
+                record = known.get(case.id) or self._attempt(case)
+                kept = " (kept from before)" if case.id in known else ""
+                self.watcher.say(f"[{index}/{len(job.plan.cases)}] {self._title(case)}: {summary(record)}{kept}")
+                self.narrator.meter.finish(case.id)
+                records.append(record)
         return records
 
     def _title(self, case: Case) -> str:
@@ -135,6 +137,7 @@ class Runner:
             data={**self.job.data_request, "data_dir": str(Path(self.job.data_request["data_dir"]).resolve())},
             work=self.job.out / "work",
             progress=on_step,
+            server=self.server,
         )
 
     def _metadata(self, case: Case) -> dict[str, Any]:

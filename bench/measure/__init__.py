@@ -15,7 +15,7 @@ from typing import Any
 
 from bench.measure.messages import MemoryAnswer, MemoryRequest, ScoreAnswer, ScoreRequest
 from bench.measure.params import size_of
-from bench.measure.process import MeasureError, ask
+from bench.measure.process import MeasureError, Server, ask
 from bench.records import RuntimeResult, TensorEntry
 
 Progress = Callable[[str], None]
@@ -48,6 +48,7 @@ def measure(
     progress: Progress = lambda text: None,
     latency_budget_s: float = 1.0,
     timeout_s: float = 3600.0,
+    server: Server | None = None,
 ) -> Measured:
     """Measures the file `artifact` in every one of `runtimes`.
 
@@ -56,6 +57,7 @@ def measure(
     work: folder that keeps what runtimes deploy (an exported graph) from row to row; None makes it again.
     latency_budget_s: aimed at for each runtime and batch size, dense and compressed together.
     timeout_s: of each fresh process.
+    server: forks the scoring processes, which saves the imports of each; ignored on a GPU, which cannot be forked.
 
     A runtime that is absent or breaks is a refused or failed result beside the others'.
 
@@ -68,6 +70,7 @@ def measure(
             return measure(
                 artifact, dense, runtimes=runtimes, threads=threads, device=device, data=data, batches=batches,
                 work=Path(folder), progress=progress, latency_budget_s=latency_budget_s, timeout_s=timeout_s,
+                server=server,
             )  # fmt: skip
     request = ScoreRequest(
         artifact=str(artifact.resolve()),
@@ -80,7 +83,7 @@ def measure(
         work=str(work.resolve()),
         latency_budget_s=latency_budget_s,
     )
-    answer = _scored(request, progress, timeout_s)
+    answer = _scored(request, progress, timeout_s, server if device == "cpu" else None)
     results = tuple(_with_memory(result, answer, request, progress, timeout_s) for result in answer.runtimes)
     return Measured(
         **dataclasses.asdict(size_of(answer.ledger, answer.file_bytes)),
@@ -91,15 +94,17 @@ def measure(
     )
 
 
-def _scored(request: ScoreRequest, progress: Progress, timeout_s: float) -> ScoreAnswer:
+def _scored(request: ScoreRequest, progress: Progress, timeout_s: float, server: Server | None) -> ScoreAnswer:
     """One process for all runtimes; if a runtime kills it, one for each, so that the others go on."""
     try:
-        return ask(request, progress=progress, timeout_s=timeout_s)
+        return ask(request, progress=progress, timeout_s=timeout_s, server=server)
     except MeasureError:
-        answer = ask(dataclasses.replace(request, runtimes=()), progress=progress, timeout_s=timeout_s)
+        answer = ask(dataclasses.replace(request, runtimes=()), progress=progress, timeout_s=timeout_s, server=server)
     for name in request.runtimes:
         try:
-            alone = ask(dataclasses.replace(request, runtimes=(name,)), progress=progress, timeout_s=timeout_s)
+            alone = ask(
+                dataclasses.replace(request, runtimes=(name,)), progress=progress, timeout_s=timeout_s, server=server
+            )
         except MeasureError as error:
             results, deployed = (RuntimeResult(name, "failed", str(error)),), {}
         else:
@@ -138,4 +143,4 @@ def _with_memory(
     )
 
 
-__all__ = ["MeasureError", "Measured", "measure"]
+__all__ = ["MeasureError", "Measured", "Server", "measure"]

@@ -19,11 +19,13 @@ from bench.measure.messages import (
 )
 
 
-def _end_with_parent() -> None:
-    """Ends this process when the parent has: a stray worker would load the machine that the next one measures."""
+def end_with_parent(held_by_parent: int) -> None:
+    """Ends this process when the parent has, and with it the other end of the pipe `held_by_parent` (a descriptor): a
+    stray worker would load the machine that the next one measures."""
 
     def wait() -> None:
-        sys.stdin.read()
+        while os.read(held_by_parent, 4096):
+            pass
         os._exit(1)
 
     threading.Thread(target=wait, daemon=True).start()
@@ -33,7 +35,8 @@ def _say(text: str) -> None:
     print(f"{PROGRESS}{text}", flush=True)
 
 
-def _answer(request: Request) -> Answer:
+def answer_to(request: Request) -> Answer:
+    """What a request asks for, measured by this process."""
     if isinstance(request, MemoryRequest):
         from bench.measure.memory_pass import memory
 
@@ -47,9 +50,9 @@ def _answer(request: Request) -> Answer:
 
 
 def main() -> None:
-    _end_with_parent()
+    end_with_parent(sys.stdin.fileno())
     question, answer = (Path(argument) for argument in sys.argv[1:])
-    write_message(_answer(read_message(question)), answer)
+    write_message(answer_to(read_message(question)), answer)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,9 @@ from typing import Any
 
 from bench.records import Measurement, RuntimeResult, TensorEntry, from_data, write_json
 
-PROGRESS = "@progress "  # begins a line on the worker's standard output that is meant for the parent
+# what begins a line on a worker's standard output that is meant for the parent
+PROGRESS = "@progress "
+FORKED, ENDED = "@forked ", "@ended "  # of the server: the process that answers, and the code it ended with
 
 
 @dataclass(frozen=True)

@@ -3,38 +3,47 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from baselines.errors import UsageError
-from bench.measure.messages import PROGRESS, Request, UsageAnswer, read_message, write_message
+from bench.measure.messages import ENDED, FORKED, PROGRESS, Request, UsageAnswer, read_message, write_message
 
 _ROOT = Path(__file__).resolve().parents[2]
+_WORKER, _SERVER = "bench.measure", "bench.measure.server"
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+# set for the training process; what is measured runs as it would anywhere else
+TRAINING_VARIABLES = ("THP_MEM_ALLOC_ENABLE",)
+_PATIENCE_S = 5.0
 
 
 class MeasureError(RuntimeError):
     """A measuring process that died or ran out of time. The message is one line."""
 
 
-def ask(request: Request, *, progress: Callable[[str], None], timeout_s: float) -> Any:
+def ask(request: Request, *, progress: Callable[[str], None], timeout_s: float, server: Server | None = None) -> Any:
     """The answer of a fresh process to `request`; its progress texts are passed on while it works.
+
+    server: forks the process; without one it is started from nothing.
 
     Raises:
         MeasureError: the process crashed, or took longer than `timeout_s`.
         UsageError: it says that the request cannot be served.
     """
+    run = server.run if server else _run
     with tempfile.TemporaryDirectory(prefix="measure-") as folder:
         question, answer, complaint = (Path(folder, name) for name in ("request.json", "answer.json", "stderr.txt"))
         write_message(request, question)
-        code, timed_out = _run([str(question), str(answer)], complaint, request.threads, progress, timeout_s)
+        complaint.touch()
+        code, timed_out = run((question, answer, complaint), request.threads, progress, timeout_s)
         if timed_out:
             raise MeasureError(f"measuring took longer than {timeout_s:g} s and was stopped")
         if code != 0 or not answer.exists():
@@ -46,45 +55,126 @@ def ask(request: Request, *, progress: Callable[[str], None], timeout_s: float) 
 
 
 def _run(
-    arguments: list[str], complaint: Path, threads: int, progress: Callable[[str], None], timeout_s: float
+    files: tuple[Path, Path, Path], threads: int, progress: Callable[[str], None], timeout_s: float
 ) -> tuple[int, bool]:
-    """Runs the worker to its end: (exit code, whether it was stopped for its time)."""
-    stopped = threading.Event()
-    with (
-        complaint.open("wb") as stderr,
-        subprocess.Popen(
-            [sys.executable, "-m", "bench.measure", *arguments],
+    """Runs a worker on (request, answer, standard error) to its end: (exit code, whether it was stopped for its
+    time)."""
+    question, answer, complaint = files
+    with _start([_WORKER, str(question), str(answer)], complaint, threads) as process:
+        assert process.stdout is not None
+        try:
+            with _time_limit(timeout_s, lambda: _kill(process.pid)) as stopped:
+                for line in process.stdout:
+                    if line.startswith(PROGRESS):
+                        progress(line.removeprefix(PROGRESS).rstrip("\n"))
+                return process.wait(), stopped.is_set()
+        finally:
+            _kill(process.pid)
+
+
+class Server:
+    """Forks scoring processes from one that has imported what they need (bench.measure.server), started with the first
+    request and again when it died. Close it, or use it in a `with`."""
+
+    def __init__(self, runtimes: Iterable[str]) -> None:
+        self._runtimes = tuple(runtimes)
+        self._process: subprocess.Popen[str] | None = None
+        self._threads = 0
+
+    def __enter__(self) -> Server:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the server and what it forked."""
+        process, self._process = self._process, None
+        if process is not None:
+            with process:  # closes its input: it then ends what it forked
+                with contextlib.suppress(BrokenPipeError):
+                    process.stdin.close()  # type: ignore[union-attr]
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(_PATIENCE_S)
+                _kill(process.pid)
+
+    def run(
+        self, files: tuple[Path, Path, Path], threads: int, progress: Callable[[str], None], timeout_s: float
+    ) -> tuple[int, bool]:
+        """As `_run` does, by a forked process."""
+        process = self._started(threads, files[2])
+        assert process.stdin is not None
+        assert process.stdout is not None
+        forked = process.pid
+        with _time_limit(timeout_s, lambda: _kill(forked)) as stopped:
+            try:
+                process.stdin.write(json.dumps([str(file) for file in files]) + "\n")
+                process.stdin.flush()
+                for line in process.stdout:
+                    if line.startswith(PROGRESS):
+                        progress(line.removeprefix(PROGRESS).rstrip("\n"))
+                    elif line.startswith(FORKED):
+                        forked = int(line.removeprefix(FORKED))
+                    elif line.startswith(ENDED):
+                        return int(line.removeprefix(ENDED)), stopped.is_set()
+            except BaseException:  # of `progress`, or an interrupt: what is under way has no one to answer
+                self.close()
+                raise
+            finally:
+                if forked != process.pid:
+                    _kill(forked)
+        code = process.wait()
+        self.close()
+        return code, stopped.is_set()
+
+    def _started(self, threads: int, complaint: Path) -> subprocess.Popen[str]:
+        """The server. If it dies while it starts, its last words are in `complaint`."""
+        if self._process is not None and (self._threads != threads or self._process.poll() is not None):
+            self.close()
+        if self._process is None:
+            self._process = _start([_SERVER, *self._runtimes], complaint, threads)
+            self._threads = threads
+        return self._process
+
+
+def _start(module_and_arguments: list[str], complaint: Path, threads: int) -> subprocess.Popen[str]:
+    """A Python process that ends when its input does, however that happens."""
+    kept = {name: value for name, value in os.environ.items() if name not in TRAINING_VARIABLES}
+    with complaint.open("wb") as stderr:
+        return subprocess.Popen(
+            [sys.executable, "-m", *module_and_arguments],
             cwd=_ROOT,
-            env={**os.environ, **dict.fromkeys(_THREAD_VARIABLES, str(threads))},
+            env={**kept, **dict.fromkeys(_THREAD_VARIABLES, str(threads))},
             stdin=subprocess.PIPE,  # closed by our death, however we die: the worker then ends too
             stdout=subprocess.PIPE,
             stderr=stderr,
             text=True,
             errors="replace",
             process_group=0,
-        ) as process,
-    ):
-
-        def stop() -> None:
-            stopped.set()
-            _kill(process)
-
-        timer = threading.Timer(timeout_s, stop)
-        timer.start()
-        try:
-            assert process.stdout is not None
-            for line in process.stdout:
-                if line.startswith(PROGRESS):
-                    progress(line.removeprefix(PROGRESS).rstrip("\n"))
-            return process.wait(), stopped.is_set()
-        finally:
-            timer.cancel()
-            _kill(process)
+        )
 
 
-def _kill(process: subprocess.Popen[str]) -> None:
+@contextlib.contextmanager
+def _time_limit(seconds: float, stop: Callable[[], None]) -> Iterator[threading.Event]:
+    """Calls `stop` when the block takes longer than `seconds`; the event says that it did."""
+    stopped = threading.Event()
+
+    def end() -> None:
+        stopped.set()
+        stop()
+
+    timer = threading.Timer(seconds, end)
+    timer.start()
+    try:
+        yield stopped
+    finally:
+        timer.cancel()
+
+
+def _kill(pid: int) -> None:
+    """Ends a process and its helpers."""
     with contextlib.suppress(ProcessLookupError):  # it has ended already, and its helpers with it
-        os.killpg(process.pid, signal.SIGKILL)
+        os.killpg(pid, signal.SIGKILL)
 
 
 def _ending(code: int) -> str:

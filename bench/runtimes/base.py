@@ -42,6 +42,10 @@ class Runtime(ABC):
     def unavailable(self, device: str) -> str | None:
         """The reason why this runtime cannot be used here on `device` ("cpu", "cuda", "cuda:1"), or None."""
 
+    def preload(self) -> None:  # noqa: B027  # most runtimes have nothing to import
+        """Imports what `prepare` and `load` will need, for a process from which others are forked: starts no thread,
+        touches no device. Nothing by default."""
+
     @abstractmethod
     def prepare(self, model: GraphModule, input_shape: tuple[int, ...], folder: Path) -> Path | None:
         """Writes into `folder` what the runtime deploys and returns its path; None if it runs the artifact itself.

@@ -7,6 +7,7 @@ kernels; the accuracy measured here is that of the kernels that ran.
 from __future__ import annotations
 
 import importlib.util
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,16 @@ class OnnxRuntime(Runtime):
         if provider not in available_providers():
             return f"the installed onnxruntime has no {provider}"
         return None
+
+    def preload(self) -> None:
+        """The exporter imports most of itself, some seconds' worth, when it is first used: so it is used."""
+        from torch import nn
+
+        from bench.runtimes.onnx_export import export
+        from methods.graph import trace
+
+        with tempfile.TemporaryDirectory() as folder:
+            export(trace(nn.Linear(2, 2)), (2,), Path(folder, "tiny.onnx"))
 
     def prepare(self, model: GraphModule, input_shape: tuple[int, ...], folder: Path) -> Path | None:
         return write_onnx(model, input_shape, folder)
@@ -54,6 +65,11 @@ def write_onnx(model: GraphModule, input_shape: tuple[int, ...], folder: Path) -
     except Exception as error:  # the exporter runs other people's code on any network and raises anything
         raise RuntimeFailure(f"cannot be exported to ONNX: {one_line(_root(error))}") from error
     return path
+
+
+def settings_of(path: Path) -> Path:
+    """The file beside `path` that says what weights it holds; without it, sessions take the exact kernels."""
+    return path.with_suffix(".json")
 
 
 def _root(error: BaseException) -> BaseException:

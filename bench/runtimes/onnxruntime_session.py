@@ -20,6 +20,7 @@ import numpy as np
 import onnxruntime
 
 from bench.runtimes.base import RuntimeFailure, Session, one_line, word_on_zeros
+from bench.runtimes.onnxruntime import settings_of
 
 _INT8 = (
     "QLinearConv", "QGemm", "QLinearMatMul", "ConvInteger", "MatMulInteger", "MatMulIntegerToFloat",
@@ -42,11 +43,6 @@ def available_providers() -> list[str]:
 def provider_for(device: str) -> str:
     """The execution provider that runs on `device`."""
     return "CPUExecutionProvider" if device == "cpu" else "CUDAExecutionProvider"
-
-
-def settings_of(path: Path) -> Path:
-    """The file beside `path` that says what weights it holds; without it, sessions take the exact kernels."""
-    return path.with_suffix(".json")
 
 
 class OnnxSession(Session):
