@@ -34,11 +34,11 @@ class StageCache:
     """
 
     def __init__(self, folder: Path, complain: Callable[[str], None]) -> None:
-        self._folder = folder
+        self.folder = folder
         self._complain = complain
 
     def path(self, stage_id: str) -> Path:
-        return self._folder / "stages" / f"{stage_id}.nnc"
+        return self.folder / "stages" / f"{stage_id}.nnc"
 
     def has(self, stage_id: str) -> bool:
         """Whether there is an entry; it may still turn out to be damaged."""
@@ -68,9 +68,9 @@ class StageCache:
 
     def snapshot(self, stage_id: str, index: int) -> Path:
         """Where the `index`-th training of a stage under way keeps its last epoch."""
-        folder = self._folder / "snapshots"
+        folder = self.folder / "snapshots"
         folder.mkdir(parents=True, exist_ok=True)
         return folder / f"{stage_id}.{index}.pt"
 
     def _snapshots(self, stage_id: str) -> list[Path]:
-        return sorted((self._folder / "snapshots").glob(f"{stage_id}.*.pt"))
+        return sorted((self.folder / "snapshots").glob(f"{stage_id}.*.pt"))

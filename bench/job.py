@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import re
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +22,8 @@ from bench.cache import StageCache
 from bench.estimate import Sizes
 from bench.plan import Case, Plan
 from bench.records import RecordError, RunRecord, read_record, write_json
+
+_ABANDONED_S = 3600.0
 
 
 @dataclass(frozen=True)
@@ -70,13 +74,15 @@ def _sha256(path: Path) -> str:
 
 
 def claim(job: Job) -> None:
-    """Takes the run's folder for the plan.
+    """Takes the run's folder for the plan, and clears from it and from the cache what killed runs left half written.
 
     Raises:
         UsageError: the folder holds another plan, or cannot be written.
     """
     path = job.out / "plan.json"
     try:
+        for folder in (job.out, job.cache.folder):
+            _clear_parts(folder)
         if path.is_file():
             _check_same_plan(path, job)
             return
@@ -84,6 +90,14 @@ def claim(job: Job) -> None:
         write_json({"id": job.plan.id, "command": job.plan.command, "cases": cases}, path)
     except OSError as error:
         raise UsageError(f"--out {job.out} cannot be written: {error.strerror}") from error
+
+
+def _clear_parts(folder: Path) -> None:
+    """Removes files under names of their own (.NAME.PID.part) that nobody has written to for an hour."""
+    for part in folder.rglob(".*.part"):
+        with contextlib.suppress(FileNotFoundError):  # another run in the same cache was faster
+            if time.time() - part.stat().st_mtime > _ABANDONED_S:
+                part.unlink()
 
 
 def _check_same_plan(path: Path, job: Job) -> None:

@@ -127,6 +127,9 @@ _ACTIONS = {
     ),
 }
 
+# the options that an action takes; all of them where it is not named
+_TAKEN = {"list": (), "report": (), "evaluate": ("data_dir", "device", "threads", "runtimes")}
+
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
@@ -191,11 +194,16 @@ def parse_command(arguments: Sequence[str]) -> Command:
         UsageError: an option or value that cannot be; the message is one line.
     """
     typed = parser().parse_args(arguments)
+    action = next((name for name in _ACTIONS if getattr(typed, name)), "run")
     values: dict[str, Any] = _read_config(typed.config) if typed.config else {}
-    values |= {name: value for name in _names_of_options() if (value := getattr(typed, name)) is not None}
+    given = {name: value for name in _names_of_options() if (value := getattr(typed, name)) is not None}
+    taken = _TAKEN.get(action, tuple(given))
+    if idle := [name for name in given if name not in taken]:
+        only = f"only {', '.join(map(_flag, taken))}" if taken else "no option"
+        raise UsageError(f"--{action} does not take {_flag(idle[0])}: {only}")
+    values |= given
     known = {option.name: option for option in dataclasses.fields(Options)}
     options = Options(**{name: _parsed(known[name], value) for name, value in values.items()})
-    action = next((name for name in _ACTIONS if getattr(typed, name)), "run")
     target = getattr(typed, action) if action in ("report", "evaluate") else None
     return Command(options, action, target, shlex.join(["python", "run_bench.py", *arguments]))
 

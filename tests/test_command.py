@@ -182,6 +182,8 @@ def test_a_training_that_diverges_is_a_record_with_its_reason(tmp_path):
         (["--device", "cuda:99"], "use --device cpu"),
         (["--weights", "nowhere.pt"], "there is no weights file nowhere.pt"),
         (["--evaluate", "nowhere.nnc"], "there is no such file"),
+        (["--evaluate", "nowhere.nnc", "--net", "lenet"], "--evaluate does not take --net: only --data-dir, --device"),
+        (["--report", "nowhere", "--methods", "dct"], "--report does not take --methods: no option"),
         (["--report", "nowhere"], "nowhere"),
     ],
 )
@@ -202,6 +204,21 @@ def test_a_folder_of_another_plan_is_refused(finished, capsys, monkeypatch):
     monkeypatch.chdir(finished[0])
     assert run_bench.main([*SMALL, "--methods", "dct", "--runtimes", "eager", "--out", "run"]) == 2
     assert "holds the run of another plan" in capsys.readouterr().err
+
+
+def test_what_killed_runs_left_is_cleared_and_what_is_being_written_is_not(tmp_path, monkeypatch):
+    import run_bench
+
+    monkeypatch.chdir(tmp_path)
+    left = [Path(folder, f".x.{age}.part") for folder in ("run/records", "nets/stages") for age in ("old", "new")]
+    for path in left:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+        if path.name == ".x.old.part":
+            os.utime(path, (0, 0))
+    arguments = ["--net", "lenet300", "--methods", "ptq", "--epochs", "0", "--finetune-epochs", "0", "--out", "run"]
+    assert run_bench.main([*arguments, "--runtimes", "eager", "--cache", "nets"]) == 0
+    assert sorted(Path().rglob(".*.part")) == sorted(path for path in left if path.name == ".x.new.part")
 
 
 @pytest.mark.parametrize("damage", ["truncate", "flip", "version", "empty"])
