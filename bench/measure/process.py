@@ -22,7 +22,6 @@ _WORKER, _SERVER = "bench.measure", "bench.measure.server"
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 # set for the training process; what is measured runs as it would anywhere else
 TRAINING_VARIABLES = ("THP_MEM_ALLOC_ENABLE",)
-_PATIENCE_S = 5.0
 
 
 class MeasureError(RuntimeError):
@@ -91,12 +90,9 @@ class Server:
         """Ends the server and what it forked."""
         process, self._process = self._process, None
         if process is not None:
-            with process:  # closes its input: it then ends what it forked
-                with contextlib.suppress(BrokenPipeError):
-                    process.stdin.close()  # type: ignore[union-attr]
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    process.wait(_PATIENCE_S)
-                _kill(process.pid)
+            _kill(process.pid)  # what it forked notices
+            with contextlib.suppress(BrokenPipeError), process:  # a request that it did not live to read
+                pass
 
     def run(
         self, files: tuple[Path, Path, Path], threads: int, progress: Callable[[str], None], timeout_s: float
@@ -108,8 +104,8 @@ class Server:
         forked = process.pid
         with _time_limit(timeout_s, lambda: _kill(forked)) as stopped:
             try:
-                process.stdin.write(json.dumps([str(file) for file in files]) + "\n")
-                process.stdin.flush()
+                with contextlib.suppress(BrokenPipeError):  # it has just died: its output ends
+                    print(json.dumps([str(file) for file in files]), file=process.stdin, flush=True)
                 for line in process.stdout:
                     if line.startswith(PROGRESS):
                         progress(line.removeprefix(PROGRESS).rstrip("\n"))
