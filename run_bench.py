@@ -10,6 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 from baselines.errors import UsageError
+from bench.measure.process import TRAINING_VARIABLES
 from bench.options import Command, parse_command
 from bench.records import RunRecord
 
@@ -26,6 +27,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UsageError as error:
         print(f"run_bench.py: {error}", file=sys.stderr)
         return BAD_USAGE
+    except KeyboardInterrupt:
+        print("run_bench.py: interrupted", file=sys.stderr)
+        return INTERRUPTED
 
 
 def run(command: Command, console: Console) -> int:
@@ -133,7 +137,6 @@ def evaluate(command: Command, console: Console) -> int:
 
 
 if __name__ == "__main__":
-    # OpenMP threads spin only briefly: with the default, training beside other work is several times slower
-    os.environ.setdefault("GOMP_SPINCOUNT", "20000")
-    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # large pages for tensors: training is about a seventh faster
+    for name, value in TRAINING_VARIABLES.items():  # before anything imports torch
+        os.environ.setdefault(name, value)
     sys.exit(main())

@@ -16,6 +16,8 @@ from torch.fx import GraphModule
 from bench import artifact
 from bench.records import EpochLog, from_data
 
+FOLDERS_OF_A_CACHE = _STAGES, _SNAPSHOTS = "stages", "snapshots"
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -38,7 +40,7 @@ class StageCache:
         self._complain = complain
 
     def path(self, stage_id: str) -> Path:
-        return self.folder / "stages" / f"{stage_id}.nnc"
+        return self.folder / _STAGES / f"{stage_id}.nnc"
 
     def has(self, stage_id: str) -> bool:
         """Whether there is an entry; it may still turn out to be damaged."""
@@ -68,9 +70,9 @@ class StageCache:
 
     def snapshot(self, stage_id: str, index: int) -> Path:
         """Where the `index`-th training of a stage under way keeps its last epoch."""
-        folder = self.folder / "snapshots"
+        folder = self.folder / _SNAPSHOTS
         folder.mkdir(parents=True, exist_ok=True)
         return folder / f"{stage_id}.{index}.pt"
 
     def _snapshots(self, stage_id: str) -> list[Path]:
-        return sorted((self.folder / "snapshots").glob(f"{stage_id}.*.pt"))
+        return sorted((self.folder / _SNAPSHOTS).glob(f"{stage_id}.*.pt"))

@@ -29,6 +29,10 @@ def evaluate_file(path: Path, options: Options, console: Console) -> int:
     if not path.is_file():
         raise UsageError(f"--evaluate {path}: there is no such file")
     metadata = artifact.read_metadata(path)
+    if "data" not in metadata:
+        raise UsageError(
+            f"--evaluate {path}: not an artifact of a run, it names no data set: give a file of artifacts/"
+        )
     request = dict(metadata["data"])
     request["data_dir"] = str((options.data_dir or Path(request["data_dir"])).resolve())
     device = chosen_device(options.device)

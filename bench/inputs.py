@@ -69,6 +69,8 @@ def make_job(command: Command, methods: Methods, complain: Callable[[str], None]
         command=command.typed,
     )
     name = options.net.rpartition("/")[2].replace(":", "-")
+    if options.out and options.out.exists() and not options.out.is_dir():
+        raise UsageError(f"--out {options.out} is a file: give a folder")
     out = options.out or Path("runs") / f"{name}-{options.dataset.partition(':')[0]}-{plan.id[:8]}"
     sizes = Sizes(macs, data.count("train"), data.count("test"), device.startswith("cuda"))
     return Job(plan, data, request, make_network, sizes, device, out, StageCache(options.cache, complain))

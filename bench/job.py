@@ -18,11 +18,13 @@ from torch import nn
 
 from baselines.data import ImageData
 from baselines.errors import UsageError
-from bench.cache import StageCache
+from bench.cache import FOLDERS_OF_A_CACHE, StageCache
 from bench.estimate import Sizes
 from bench.plan import Case, Plan
 from bench.records import RecordError, RunRecord, read_record, write_json
 
+_FOLDERS_OF_A_RUN = ("records", "artifacts", "work", "figures")
+_PART = re.compile(r"\..+\.\d+\.part")
 _ABANDONED_S = 3600.0
 
 
@@ -76,27 +78,31 @@ def _sha256(path: Path) -> str:
 def claim(job: Job) -> None:
     """Takes the run's folder for the plan, and clears from it and from the cache what killed runs left half written.
 
+    Only below the folders that runs make, and only files named as half-written ones are.
+
     Raises:
         UsageError: the folder holds another plan, or cannot be written.
     """
     path = job.out / "plan.json"
     try:
-        for folder in (job.out, job.cache.folder):
-            _clear_parts(folder)
         if path.is_file():
             _check_same_plan(path, job)
-            return
-        cases = [case.id for case in job.plan.cases]
-        write_json({"id": job.plan.id, "command": job.plan.command, "cases": cases}, path)
+        else:
+            cases = [case.id for case in job.plan.cases]
+            write_json({"id": job.plan.id, "command": job.plan.command, "cases": cases}, path)
     except OSError as error:
         raise UsageError(f"--out {job.out} cannot be written: {error.strerror}") from error
+    for folder in _FOLDERS_OF_A_RUN:
+        _clear_parts(job.out / folder)
+    for folder in FOLDERS_OF_A_CACHE:
+        _clear_parts(job.cache.folder / folder)
 
 
 def _clear_parts(folder: Path) -> None:
-    """Removes files under names of their own (.NAME.PID.part) that nobody has written to for an hour."""
+    """Removes what was being written (.NAME.PID.part) and nobody has written to for an hour."""
     for part in folder.rglob(".*.part"):
-        with contextlib.suppress(FileNotFoundError):  # another run in the same cache was faster
-            if time.time() - part.stat().st_mtime > _ABANDONED_S:
+        with contextlib.suppress(OSError):  # another run in the same cache was faster, or it is another person's
+            if _PART.fullmatch(part.name) and time.time() - part.stat().st_mtime > _ABANDONED_S:
                 part.unlink()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,6 +17,8 @@ from baselines.errors import UsageError, nearest
 
 DATA_DIR = Path(".data")  # where data sets are looked for unless the command says
 
+_MOST_SEEDS = 2**31  # what every generator of random numbers in use takes
+
 
 def _whole(text: str) -> int:
     return int(text)
@@ -23,8 +26,8 @@ def _whole(text: str) -> int:
 
 def _seeds(text: str) -> tuple[int, ...]:
     seeds = tuple(int(part) for part in str(text).split(","))
-    if len(set(seeds)) < len(seeds) or min(seeds) < 0:
-        raise ValueError("seeds must differ and not be negative")
+    if len(set(seeds)) < len(seeds) or not 0 <= min(seeds) <= max(seeds) < _MOST_SEEDS:
+        raise ValueError(f"seeds must differ, not be negative and be below {_MOST_SEEDS}")
     return seeds
 
 
@@ -101,8 +104,7 @@ class Options:
             raise UsageError(f"--lr must be a positive number, got {self.lr}")
         if not self.runtimes:
             raise UsageError("--runtimes is empty: name at least one, as in --runtimes eager")
-        kind, _, index = self.device.partition(":")
-        if kind not in ("auto", "cpu", "cuda") or (index and (kind != "cuda" or not index.isdigit())):
+        if not re.fullmatch(r"auto|cpu|cuda(:[0-9]{1,3})?", self.device):
             raise UsageError(f"--device must be auto, cpu, cuda or cuda:N, got {self.device!r}")
 
 
@@ -196,12 +198,11 @@ def parse_command(arguments: Sequence[str]) -> Command:
     typed = parser().parse_args(arguments)
     action = next((name for name in _ACTIONS if getattr(typed, name)), "run")
     values: dict[str, Any] = _read_config(typed.config) if typed.config else {}
-    given = {name: value for name in _names_of_options() if (value := getattr(typed, name)) is not None}
-    taken = _TAKEN.get(action, tuple(given))
-    if idle := [name for name in given if name not in taken]:
-        only = f"only {', '.join(map(_flag, taken))}" if taken else "no option"
-        raise UsageError(f"--{action} does not take {_flag(idle[0])}: {only}")
-    values |= given
+    values |= {name: value for name in _names_of_options() if (value := getattr(typed, name)) is not None}
+    taken = _TAKEN.get(action, tuple(values))
+    if idle := [name for name in values if name not in taken]:
+        only = f"it takes {', '.join(map(_flag, taken))}" if taken else "it takes no other option"
+        raise UsageError(f"--{action} does not go with {_flag(idle[0])}: {only}")
     known = {option.name: option for option in dataclasses.fields(Options)}
     options = Options(**{name: _parsed(known[name], value) for name, value in values.items()})
     target = getattr(typed, action) if action in ("report", "evaluate") else None

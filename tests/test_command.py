@@ -182,8 +182,11 @@ def test_a_training_that_diverges_is_a_record_with_its_reason(tmp_path):
         (["--device", "cuda:99"], "use --device cpu"),
         (["--weights", "nowhere.pt"], "there is no weights file nowhere.pt"),
         (["--evaluate", "nowhere.nnc"], "there is no such file"),
-        (["--evaluate", "nowhere.nnc", "--net", "lenet"], "--evaluate does not take --net: only --data-dir, --device"),
-        (["--report", "nowhere", "--methods", "dct"], "--report does not take --methods: no option"),
+        (["--evaluate", "nowhere.nnc", "--net", "lenet"], "--evaluate does not go with --net: it takes --data-dir"),
+        (["--report", "nowhere", "--methods", "dct"], "--report does not go with --methods: it takes no other option"),
+        (["--seeds", "99999999999999999999999"], "--seeds cannot be"),
+        (["--device", "cpu:"], "--device must be auto, cpu, cuda or cuda:N, got 'cpu:'"),
+        (["--weights", __file__, "--net", "lenet"], "is not a readable state dict: write it with torch.save"),
         (["--report", "nowhere"], "nowhere"),
     ],
 )
@@ -210,15 +213,16 @@ def test_what_killed_runs_left_is_cleared_and_what_is_being_written_is_not(tmp_p
     import run_bench
 
     monkeypatch.chdir(tmp_path)
-    left = [Path(folder, f".x.{age}.part") for folder in ("run/records", "nets/stages") for age in ("old", "new")]
-    for path in left:
+    left = [Path(folder, f".x.json.{pid}.part") for folder in ("run/records", "nets/stages") for pid in (7, 8)]
+    foreign = [Path("run/mine/.x.json.7.part"), Path("run/records/.film.mkv.part"), Path("run/records/.d.7.part/f")]
+    for path in left + foreign:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
-        if path.name == ".x.old.part":
-            os.utime(path, (0, 0))
+        for one in (path, path.parent):
+            os.utime(one, (0, 0) if path.name != ".x.json.8.part" else None)
     arguments = ["--net", "lenet300", "--methods", "ptq", "--epochs", "0", "--finetune-epochs", "0", "--out", "run"]
     assert run_bench.main([*arguments, "--runtimes", "eager", "--cache", "nets"]) == 0
-    assert sorted(Path().rglob(".*.part")) == sorted(path for path in left if path.name == ".x.new.part")
+    assert [path for path in left + foreign if not path.exists()] == [path for path in left if ".7." in path.name]
 
 
 @pytest.mark.parametrize("damage", ["truncate", "flip", "version", "empty"])

@@ -153,7 +153,9 @@ def servers(tmp_path: Path) -> list[int]:
 
 
 BY_REQUEST = """
-done = MemoryAnswer((), f"{os.getppid()} {len(os.listdir('/proc/self/task'))} {os.environ.get('THP_MEM_ALLOC_ENABLE')}")
+threads = os.listdir("/proc/self/task")
+variables = [os.environ.get(name) for name in ("THP_MEM_ALLOC_ENABLE", "GOMP_SPINCOUNT")]
+done = MemoryAnswer((), f"{os.getppid()} {len(threads)} {variables}")
 if request.batch == 0: os.abort()
 if request.batch == 1: raise LookupError("planted")
 if request.batch == 2: print("no new line at the end", end=""); return done
@@ -169,7 +171,8 @@ if request.batch == 4:
 def test_a_server_outlives_what_it_forks_and_tells_how_each_ended(
     serving: Callable[..., process.Server], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("THP_MEM_ALLOC_ENABLE", "1")
+    monkeypatch.setenv("THP_MEM_ALLOC_ENABLE", "1")  # as the command sets it: not for what is measured
+    monkeypatch.setenv("GOMP_SPINCOUNT", "7")  # a person's own
     texts: list[str] = []
 
     def put(kind: int, timeout_s: float = 30.0) -> Any:
@@ -188,7 +191,9 @@ def test_a_server_outlives_what_it_forks_and_tells_how_each_ended(
         answers.append(put(2))
     assert texts == ["latency"]
     (one,) = servers(tmp_path)  # one server for all
-    assert {answer.reason for answer in answers} == {f"{one} 2 None"}  # the second thread waits for the parent's end
+    assert {answer.reason for answer in answers} == {
+        f"{one} 2 [None, '7']"
+    }  # the second thread waits for the parent's end
     assert_ends(one)
 
 
@@ -232,6 +237,24 @@ process.ask(request, progress=lambda text: os.kill(os.getpid(), 9), timeout_s=30
 """
     assert subprocess.run([sys.executable, "-c", parent], check=False).returncode == -9
     assert_ends(int((tmp_path / "pid").read_text()))
+    assert_ends(servers(tmp_path)[0])
+
+
+def test_a_server_that_still_starts_ends_with_its_parent(
+    serving: Callable[..., process.Server], tmp_path: Path
+) -> None:
+    serving("pass", preload="time.sleep(60)")
+    parent = f"""
+import os, sys, time
+sys.path.insert(0, {str(Path(process.__file__).resolve().parents[2])!r})
+from pathlib import Path
+from bench.measure import process
+process._ROOT, process._SERVER = Path({str(tmp_path)!r}), "planted"
+process.Server(["eager"])._started(1, Path({str(tmp_path)!r}, "complaint"))
+while not Path({str(tmp_path)!r}, "servers").exists(): time.sleep(0.02)
+os.kill(os.getpid(), 9)
+"""
+    assert subprocess.run([sys.executable, "-c", parent], check=False).returncode == -9
     assert_ends(servers(tmp_path)[0])
 
 

@@ -51,7 +51,10 @@ def _state_dict(path: Path) -> dict[str, Tensor]:
         else:
             data = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, SafetensorError, RuntimeError, EOFError, ValueError, OSError) as error:
-        raise UsageError(f"{path} is not a readable state dict ({first_line(error)}): write it with "
+        why = (
+            "" if isinstance(error, pickle.UnpicklingError) else f" ({first_line(error)})"
+        )  # torch's is a page of advice
+        raise UsageError(f"{path} is not a readable state dict{why}: write it with "
                          f"torch.save(model.state_dict(), FILE)") from error  # fmt: skip
     for wrapper in _WRAPPERS:
         if isinstance(data, dict) and isinstance(data.get(wrapper), dict):

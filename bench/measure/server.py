@@ -1,4 +1,4 @@
-"""The server of scoring processes: `python -m bench.measure.server RUNTIME...`. Started by bench.measure.process.
+"""The server that forks scoring processes: `python -m bench.measure.server PARENT RUNTIME...`.
 
 Importing torch and an exporter takes longer than much of what is then measured. This process imports them once and
 forks for each request, so that every request is still answered by a process that has read nothing before. It reads no
@@ -19,7 +19,7 @@ import select
 import signal
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -27,6 +27,7 @@ from bench.measure.__main__ import answer_to, end_with_parent
 from bench.measure.messages import ENDED, FORKED, read_message, write_message
 
 _PARENT_GONE = 1
+_LOOK_S = 0.5
 
 
 def preload(runtimes: Sequence[str]) -> None:
@@ -42,8 +43,26 @@ def preload(runtimes: Sequence[str]) -> None:
             RUNTIMES[name].preload()
 
 
+@contextlib.contextmanager
+def _ending_with(parent: int) -> Iterator[None]:
+    """Ends this process within a second of `parent`, by a timer's signal: a thread would be in the way of forks."""
+
+    def look(_signal: int, _frame: object) -> None:
+        if os.getppid() != parent:
+            os._exit(_PARENT_GONE)
+
+    before = signal.signal(signal.SIGALRM, look)
+    signal.setitimer(signal.ITIMER_REAL, _LOOK_S, _LOOK_S)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
 def main() -> None:
-    preload(sys.argv[1:])
+    with _ending_with(int(sys.argv[1])):
+        preload(sys.argv[2:])
     gc.collect()
     gc.freeze()  # the collector of a forked process leaves these pages shared
     while line := sys.stdin.readline():
