@@ -11,8 +11,8 @@ from bench.progress import Watcher
 
 _MACS_PER_S_AND_CORE = 2e10  # of training with small batches; the clock corrects it
 _FORWARD_AND_BACKWARD = 3  # a training step costs about three forward passes
-_START_S = 8.0  # two fresh processes, reading, tracing
-_RUNTIME_S = 9.0  # conversion, warm-up and samples of one runtime
+_START_S = 2.0  # a forked process, reading, tracing
+_RUNTIME_S = 5.0  # conversion, warm-up and samples of one runtime, and its memory in a process of its own
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from torch import nn
 from baselines.data import ImageData
 from baselines.errors import UsageError
 from bench.cache import FOLDERS_OF_A_CACHE, StageCache
+from bench.environment import environment
 from bench.estimate import Sizes
 from bench.plan import Case, Plan
 from bench.records import RecordError, RunRecord, read_record, write_json
@@ -54,20 +55,40 @@ def _slug(label: str) -> str:
 
 def finished(job: Job, case: Case) -> RunRecord | None:
     """The case's record if it needs no more work: it ran or was refused, and its file is what was measured."""
+    record = _held(job, case)
+    if record is None or record.status == "refused":
+        return record
+    return None if to_measure(record) else record
+
+
+def begun(job: Job, case: Case) -> RunRecord | None:
+    """The case's record if it lacks nothing but some runtimes, and was made with the packages installed now."""
+    record = _held(job, case)
+    if record is None or record.status != "ok":
+        return None
+    missing = to_measure(record)
+    same = record.environment.get("packages") == environment()["packages"]
+    eager_is_there = "eager" not in missing  # what the others' predictions are compared with
+    return record if missing and same and eager_is_there and set(missing) < set(case.runtimes) else None
+
+
+def to_measure(record: RunRecord) -> tuple[str, ...]:
+    """Runtimes that did not run the row: what was absent or broke may be there now."""
+    return tuple(result.runtime for result in record.runtimes if result.status != "ok")
+
+
+def _held(job: Job, case: Case) -> RunRecord | None:
+    """The case's record, unless it failed, is damaged (the cache holds the training), or its file is another."""
     path = job.record_path(case)
     if not path.is_file():
         return None
     try:
         record = read_record(path)
     except RecordError:
-        return None  # made again; the cache holds the training
-    if record.status == "refused":
-        return record
-    if any(result.status != "ok" for result in record.runtimes):
-        return None  # what was absent or broke may be there now; the training is cached, so this only measures
+        return None
     file = job.out / record.artifact
     whole = record.status == "ok" and file.is_file() and _sha256(file) == record.sha256
-    return record if whole else None
+    return record if whole or record.status == "refused" else None
 
 
 def _sha256(path: Path) -> str:

@@ -15,7 +15,7 @@ from baselines.training import evaluate
 from bench import artifact
 from bench.environment import environment
 from bench.estimate import Meter, Narrator, plan_seconds
-from bench.job import Job, finished
+from bench.job import Job, begun, finished, to_measure
 from bench.measure import Measured, Server, measure
 from bench.plan import Case
 from bench.progress import Watcher
@@ -87,13 +87,17 @@ class Runner:
         )
 
     def _run_case(self, case: Case) -> RunRecord:
+        if held := begun(self.job, case):
+            again = self._measure(case, self.job.artifact_path(case), to_measure(held)).runtimes
+            results = {result.runtime: result for result in (*held.runtimes, *again)}
+            return dataclasses.replace(held, runtimes=tuple(results.values()))
         made = stages(self.job, case, self.narrator)
         shipped = artifact.ship(made[-1].model.cpu())
         path = self.job.artifact_path(case)
         path.parent.mkdir(parents=True, exist_ok=True)
         artifact.save(shipped, path, self._metadata(case))
         validation = evaluate(shipped.to(self.job.device), self.job.data, "validation", device=self.job.device)
-        measured = self._measure(case, path)
+        measured = self._measure(case, path, case.runtimes)
         return dataclasses.replace(
             self._blank(case),
             artifact=str(path.relative_to(self.job.out)),
@@ -110,7 +114,7 @@ class Runner:
             runtimes=measured.runtimes,
         )
 
-    def _measure(self, case: Case, path: Path) -> Measured:
+    def _measure(self, case: Case, path: Path, runtimes: tuple[str, ...]) -> Measured:
         dense = None
         if case.chain:
             dense_case = next(one for one in self.job.plan.cases if one.chain is None and one.seed == case.seed)
@@ -118,8 +122,8 @@ class Runner:
             if not dense.is_file():
                 raise RuntimeError("there is no dense file to compare with: the dense case failed")
         meter = self.narrator.meter
-        spent, share = meter.case_s, self.job.sizes.measure_s(len(case.runtimes))
-        steps = 1 + 4 * len(case.runtimes)
+        spent, share = meter.case_s, self.job.sizes.measure_s(len(runtimes))
+        steps = 1 + 4 * len(runtimes)
         seen = 0
 
         def on_step(text: str) -> None:
@@ -128,10 +132,11 @@ class Runner:
             meter.case_s = spent + share * min(1.0, seen / steps)
             self.narrator.tell(f"measuring: {text}")
 
+        self.narrator.tell("measuring: starting")
         return measure(
             path,
             dense,
-            runtimes=case.runtimes,
+            runtimes=runtimes,
             threads=case.threads,
             device=self.job.device,
             data={**self.job.data_request, "data_dir": str(Path(self.job.data_request["data_dir"]).resolve())},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -64,6 +65,7 @@ def _compressed(job: Job, case: Case, index: int, before: Stage, narrator: Narra
         return calibration_images(job.data, count, seed=case.seed, device=job.device)
 
     narrator.tell(f"compressing with {stage.label}")
+    importlib.import_module("torch._dynamo")  # which the first optimiser of a process does: not this method's seconds
     started = time.monotonic()
     task = Task(finetune, calibration, seed=case.seed, device=job.device)
     compressed = stage.method.compress(model, task)

@@ -61,11 +61,22 @@ def ratio(value: Any) -> str:
     return MISSING if number is None else f"{rounded(number)}×"
 
 
+def exact(value: Any) -> str:
+    """A count to its last unit: 2,435."""
+    number = known(value)
+    return MISSING if number is None else f"{number:,.0f}"
+
+
 def byte_unit(values: Iterable[Any]) -> tuple[str, float]:
     """The decimal unit that shows the smallest of `values` as at least 1: ("MB", 1e6)."""
     numbers = [number for value in values if (number := known(value))]
     smallest = min(numbers, default=1e6)
     return next((unit for unit in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)) if smallest >= unit[1]), ("B", 1.0))
+
+
+def counted(number: int, noun: str) -> str:
+    """A number of things: 1 epoch, 2 epochs."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def count_unit(values: Iterable[Any]) -> tuple[str, float]:

@@ -58,7 +58,7 @@ def _column(
     bottom.set_ylabel("training loss, nats")
     bottom.set_xlabel("epoch" if text.startswith("dense") else "epoch of fine-tuning, all stages")
     bottom.set_xlim(0.7, longest + 0.3)
-    bottom.xaxis.set_major_locator(MaxNLocator(integer=True))
+    bottom.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
 
 
 def _line(axes: Axes, values: Sequence[float], logs: Sequence[EpochLog], look: Look) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from bench.records import Accuracy, RunRecord, RuntimeResult
-from reports.cells import markdown, percent, rounded
+from reports.cells import counted, markdown, percent, rounded
 from reports.curves import stage_logs
 from reports.rows import DENSE, reference, same_runtime, unstable
 from reports.statistics import difference, over_seeds, quartiles
@@ -106,7 +106,7 @@ def _training_facts(one: RunRecord, dense: RunRecord) -> list[str]:
     if not logs:
         return ["It was not fine-tuned."]
     ended = logs[-1].validation_accuracy
-    facts = [f"After {len(logs)} epochs of fine-tuning its validation accuracy was {percent(ended)} %"]
+    facts = [f"After {counted(len(logs), 'epoch')} of fine-tuning its validation accuracy was {percent(ended)} %"]
     if dense.validation_accuracy is not None:
         facts[0] += f" (dense: {percent(dense.validation_accuracy)} %)"
     facts[0] += "."

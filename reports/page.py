@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from bench.records import RunRecord
-from reports.cells import markdown, one_line, percent, rounded
+from reports.cells import counted, markdown, one_line, percent, rounded
 from reports.findings import behind_dense, cannot_be_told_apart, reasons, unstable_timings
 from reports.rows import DENSE, dense_first, frame, several_seeds, summary
 from reports.table import markdown_summary, markdown_table
@@ -72,7 +72,9 @@ def _dense(records: Sequence[RunRecord]) -> str:
             epochs = sum(log.stage == DENSE for log in one.training)
             seconds = sum(log.seconds for log in one.training)
             trained = (
-                f", trained for {epochs} epochs in {rounded(seconds)} s" if epochs else ", not trained in this run"
+                f", trained for {counted(epochs, 'epoch')} in {rounded(seconds)} s"
+                if epochs
+                else ", not trained in this run"
             )
             lines.append(
                 f"- seed {one.seed}: {', '.join(scores) or 'not scored'}; "

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 import pandas as pd
 
 from bench.records import Measurement, RunRecord, RuntimeResult
-from reports.statistics import UNSTABLE_SPREAD, over_seeds, quartiles, wilson
+from reports.statistics import ANY, UNSTABLE_SPREAD, over_seeds, quartiles, wilson
 
 TEXT, WHOLE, NUMBER = "str", "Int64", "Float64"
 COLUMNS = {
@@ -50,6 +50,7 @@ COLUMNS = {
     "dataset": TEXT,
     "case_id": TEXT,
 }
+SHARES = ("accuracy", "top5")  # of what is summarised, those between 0 and 1
 SUMMARISED = (
     "accuracy",
     "accuracy_drop",
@@ -145,7 +146,8 @@ def _summary_line(group: pd.DataFrame, runtime: str) -> dict[str, object]:
     line: dict[str, object] = {"method": group["method"].iloc[0], "runtime": runtime, "chain": group["chain"].iloc[0]}
     line |= {"seeds": len(group), "ok": len(good), "reason": reasons[0] if reasons else ""}
     for name in SUMMARISED:
-        spread = over_seeds([float(value) for value in good[name].dropna()])
+        limits = (0.0, 1.0) if name in SHARES else ANY
+        spread = over_seeds([float(value) for value in good[name].dropna()], limits=limits)
         line |= {f"{name}_mean": spread.mean, f"{name}_std": spread.std}
         line |= {f"{name}_low": spread.low, f"{name}_high": spread.high}
     return line

@@ -106,8 +106,8 @@ def _point(chain: str, label: str, found: Sequence[tuple[float, RuntimeResult]])
         low, high = wilson(*counts[0])
         return Point(chain, label, seeds[0][0], seeds[0][1], 100 * low, 100 * high, seeds)
     cost = math.exp(over_seeds([math.log(one) for one, _ in seeds]).mean)
-    spread: Spread = over_seeds([accuracy for _, accuracy in seeds])
-    return Point(chain, label, cost, spread.mean, max(0, spread.low), min(100, spread.high), seeds)
+    spread: Spread = over_seeds([accuracy for _, accuracy in seeds], limits=(0, 100))
+    return Point(chain, label, cost, spread.mean, spread.low, spread.high, seeds)
 
 
 def _draw(panels: Sequence[Panel], table: dict[str, Look], title: str, width: float) -> Figure:

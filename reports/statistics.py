@@ -9,6 +9,8 @@ from statistics import NormalDist, fmean, median, stdev
 
 UNSTABLE_SPREAD = 0.10  # interquartile range above this share of the median: the timing is called unstable
 
+ANY = (-math.inf, math.inf)
+
 
 @dataclass(frozen=True)
 class Quartiles:
@@ -74,8 +76,9 @@ def quartiles(samples: Sequence[float]) -> Quartiles:
     return Quartiles(_quantile(ordered, 0.25), median(ordered), _quantile(ordered, 0.75))
 
 
-def over_seeds(values: Sequence[float], confidence: float = 0.95) -> Spread:
-    """Mean, sample standard deviation and Student's t interval of the mean over the finite ones of `values`."""
+def over_seeds(values: Sequence[float], confidence: float = 0.95, limits: tuple[float, float] = ANY) -> Spread:
+    """Mean, sample standard deviation and Student's t interval of the mean over the finite ones of `values`, cut to
+    `limits` (of a share: 0 and 1)."""
     known = [value for value in values if math.isfinite(value)]
     if not known:
         return Spread(0, math.nan, math.nan, math.nan, math.nan)
@@ -84,7 +87,7 @@ def over_seeds(values: Sequence[float], confidence: float = 0.95) -> Spread:
         return Spread(1, mean, math.nan, math.nan, math.nan)
     std = stdev(known)
     half = student_t(0.5 + _checked(confidence) / 2, len(known) - 1) * std / math.sqrt(len(known))
-    return Spread(len(known), mean, std, mean - half, mean + half)
+    return Spread(len(known), mean, std, max(mean - half, limits[0]), min(mean + half, limits[1]))
 
 
 def student_t(probability: float, freedom: int) -> float:

@@ -16,6 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import MaxNLocator
 
 from bench.records import RunRecord
 from reports.rows import DENSE
@@ -102,6 +103,9 @@ def write_whole(path: Path, content: bytes) -> Path:
     return path
 
 
+_LEAST_TICKS, _MOST_TICKS = 3, 9
+
+
 def log_axis(axes: Axes, values: Sequence[float], unit: str) -> None:
     """A logarithmic x axis around `values` (positive) with plain numbers at 1, 2, 5 or finer, and at most ten ticks."""
     low, high = min(values), max(values)
@@ -109,19 +113,25 @@ def log_axis(axes: Axes, values: Sequence[float], unit: str) -> None:
     low, high = low / room, high * room
     axes.set_xlim(low, high)  # first: a change of scale would autoscale, which warns where all values are the same
     axes.set_xscale("log")
-    ticks = _ticks(low, high)
-    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    marks = ticks(low, high)
+    axes.set_xticks(marks, [f"{mark:g}" for mark in marks])
     axes.set_xticks([], minor=True)
     axes.set_xlabel(unit)
 
 
-def _ticks(low: float, high: float) -> list[float]:
+def ticks(low: float, high: float) -> list[float]:
+    """From three to nine values, 1, 2, 5 or finer of each decade; on a short stretch, where those are too few, evenly
+    spaced ones."""
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    decades = decades[:: math.ceil(len(decades) / _MOST_TICKS)]
     found: list[float] = []
     for steps in ((1.0,), (1.0, 3.0), (1.0, 2.0, 5.0), (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0)):
-        ticks = [float(f"{step * 10.0**decade:.3g}") for decade in decades for step in steps]
-        ticks = [tick for tick in ticks if low <= tick <= high]
-        if len(ticks) > 9:
+        marks = [float(f"{step * 10.0**decade:.3g}") for decade in decades for step in steps]
+        marks = [mark for mark in marks if low <= mark <= high]
+        if len(marks) > _MOST_TICKS:
             break
-        found = ticks
-    return found or [float(f"{math.sqrt(low * high):.3g}")]
+        found = marks
+    if len(found) < _LEAST_TICKS:
+        even = MaxNLocator(nbins=5, steps=[1, 2, 2.5, 5, 10], min_n_ticks=_LEAST_TICKS).tick_values(low, high)
+        found = [float(f"{tick:.6g}") for tick in even if low <= tick <= high]
+    return found

@@ -16,6 +16,7 @@ from reports.cells import (
     MISSING,
     byte_unit,
     count_unit,
+    exact,
     known,
     latex,
     markdown,
@@ -70,7 +71,6 @@ def readable(table: pd.DataFrame) -> list[Column]:
     file_unit, file_factor = byte_unit(table["file_bytes"])
     memory_unit, memory_factor = byte_unit(table["peak_memory_bytes"])
     gpu_unit, gpu_factor = byte_unit(table["gpu_memory_bytes"])
-    count, count_factor = count_unit(table["nonzeros"])
     macs, macs_factor = count_unit(table["macs"])
     columns = [
         Column("method", lambda row: row["method"], text=True),
@@ -79,8 +79,8 @@ def readable(table: pd.DataFrame) -> list[Column]:
         Column("top-5, %", lambda row: percent(row["top5"])),
         Column(f"file, {file_unit}", _scaled("file_bytes", file_factor)),
         Column("compression", lambda row: ratio(row["compression_ratio"])),
-        Column(f"parameters, {count}".rstrip(", "), _scaled("parameters", count_factor)),
-        Column(f"non-zeros, {count}".rstrip(", "), _scaled("nonzeros", count_factor)),
+        Column("parameters", lambda row: exact(row["parameters"])),
+        Column("non-zeros", lambda row: exact(row["nonzeros"])),
         Column(f"MACs, {macs}".rstrip(", "), _scaled("macs", macs_factor)),
         Column("latency, batch 1, ms", _scaled("latency_ms_b1", 1)),
         Column("latency, batch 32, ms", _scaled("latency_ms_b32", 1)),

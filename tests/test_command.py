@@ -13,6 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from bench.inputs import make_job
+from bench.job import begun, claim
+from bench.options import parse_command
+from methods import METHODS
+
 ROOT = Path(__file__).parents[1]
 FEW_THREADS = {**os.environ, "OMP_NUM_THREADS": "1"}
 SMALL = ["--net", "lenet", "--dataset", "fake:count=600:size=16:channels=1", "--epochs", "3", "--finetune-epochs", "2"]
@@ -26,6 +31,10 @@ MEASURED_ANEW = {  # columns that clocks and memory decide
 def command(*arguments, folder, **options):
     line = [sys.executable, str(ROOT / "run_bench.py"), *map(str, arguments)]
     return subprocess.run(line, cwd=folder, env=FEW_THREADS, capture_output=True, text=True, check=False, **options)
+
+
+def job_of(*arguments):
+    return make_job(parse_command(arguments), METHODS, print)
 
 
 def rows(run):
@@ -210,8 +219,6 @@ def test_a_folder_of_another_plan_is_refused(finished, capsys, monkeypatch):
 
 
 def test_what_killed_runs_left_is_cleared_and_what_is_being_written_is_not(tmp_path, monkeypatch):
-    import run_bench
-
     monkeypatch.chdir(tmp_path)
     left = [Path(folder, f".x.json.{pid}.part") for folder in ("run/records", "nets/stages") for pid in (7, 8)]
     foreign = [Path("run/mine/.x.json.7.part"), Path("run/records/.film.mkv.part"), Path("run/records/.d.7.part/f")]
@@ -220,9 +227,36 @@ def test_what_killed_runs_left_is_cleared_and_what_is_being_written_is_not(tmp_p
         path.touch()
         for one in (path, path.parent):
             os.utime(one, (0, 0) if path.name != ".x.json.8.part" else None)
-    arguments = ["--net", "lenet300", "--methods", "ptq", "--epochs", "0", "--finetune-epochs", "0", "--out", "run"]
-    assert run_bench.main([*arguments, "--runtimes", "eager", "--cache", "nets"]) == 0
+    claim(job_of("--net", "lenet300", "--methods", "ptq", "--out", "run", "--cache", "nets"))
     assert [path for path in left + foreign if not path.exists()] == [path for path in left if ".7." in path.name]
+
+
+def test_a_runtime_that_did_not_run_is_tried_again_alone(tmp_path, monkeypatch):
+    import run_bench
+    from bench.records import read_record
+
+    monkeypatch.chdir(tmp_path)
+    arguments = ["--net", "lenet300", "--methods", "ptq", "--epochs", "0", "--finetune-epochs", "0", "--out", "run"]
+    assert run_bench.main(arguments) == 0
+    record = next(path for path in Path("run/records").glob("*.json") if read_record(path).label == "ptq")
+    before = read_record(record)
+    data = json.loads(record.read_text())
+    data["runtimes"][1] |= {"status": "failed", "reason": "planted", "accuracy": None, "measurements": []}
+    record.write_text(json.dumps(data))
+    assert run_bench.main(arguments) == 0
+    after = read_record(record)
+    assert after.runtimes[0] == before.runtimes[0]  # to the last sample
+    assert (after.runtimes[1].status, after.runtimes[1].accuracy) == ("ok", before.runtimes[1].accuracy)
+    assert after.runtimes[1].measurements != before.runtimes[1].measurements
+    assert after.runtimes[1].agreement == before.runtimes[1].agreement
+
+    record.write_text(json.dumps(data))
+    job = job_of(*arguments)
+    (case,) = (case for case in job.plan.cases if case.chain)
+    assert begun(job, case) == read_record(record)
+    data["environment"]["packages"]["torch"] = "another"  # a row has one environment: all is measured again
+    record.write_text(json.dumps(data))
+    assert begun(job, case) is None
 
 
 @pytest.mark.parametrize("damage", ["truncate", "flip", "version", "empty"])

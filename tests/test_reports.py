@@ -30,7 +30,7 @@ from reports.layers import bytes_by_layer
 from reports.page import page
 from reports.rows import COLUMNS, frame, summary
 from reports.statistics import wilson
-from reports.style import looks, new_figure, settle, styled
+from reports.style import looks, new_figure, settle, styled, ticks
 from reports.table import csv_text, latex_summary, latex_table, markdown_table
 from tests.records_example import KINDS, densenet_layers, example, failed, record, sweep, write_run
 
@@ -232,6 +232,15 @@ def test_shortened_fits_and_keeps_both_ends(text: str, limit: int) -> None:
         head, tail = short.split("…", 1) if "…" not in whole else ("", "")
         assert whole.startswith(head)
         assert whole.endswith(tail)
+
+
+@given(st.floats(1e-6, 1e6), st.floats(1.5, 1e15))
+def test_an_axis_has_three_to_nine_marks_that_can_be_told_apart(low: float, span: float) -> None:
+    marks = ticks(low, low * span)
+    assert 3 <= len(marks) <= 9
+    assert low <= marks[0] < marks[-1] <= low * span
+    assert len({f"{mark:g}" for mark in marks}) == len(marks)
+    assert marks == sorted(marks)
 
 
 def rendered(records: list[RunRecord], width: int) -> str:

@@ -15,7 +15,7 @@ from bench.artifact import ship
 from bench.int8_speed import Timing, time_by_turns
 from bench.runtimes import RUNTIMES, RuntimeFailure, Session
 from bench.runtimes.lowering import baked, spelled_out
-from bench.runtimes.onnxruntime import settings_of
+from bench.runtimes.onnx_file import settings_of
 from bench.runtimes.onnxruntime_session import OnnxSession
 from methods.graph import trace
 from methods.layers import original

@@ -32,7 +32,7 @@ def prepared(runtime: Runtime, artifact: Artifact, work: Path) -> Path | None:
 def _versions() -> dict[str, str]:
     """Versions of what exports and runs networks, where installed."""
     found = {}
-    for name in ("torch", "onnx", "onnxscript", "onnxruntime"):
+    for name in ("torch", "onnx", "onnxscript", "onnxruntime", "openvino"):
         try:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:

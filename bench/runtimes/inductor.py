@@ -38,4 +38,4 @@ class Inductor(Runtime):
         assert model is not None
         torch.set_num_threads(threads)
         torch._inductor.config.freezing = True  # as an option of torch.compile, tracing would not see it
-        return InductorSession(spelled_out(model).eval(), device)
+        return InductorSession(model, spelled_out(model).eval(), device)

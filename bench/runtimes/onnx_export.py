@@ -15,7 +15,7 @@ from torch.fx import GraphModule
 from bench.records import write_json
 from bench.runtimes.integer_bias import fit_biases
 from bench.runtimes.lowering import spelled_out
-from bench.runtimes.onnxruntime import settings_of
+from bench.runtimes.onnx_file import settings_of
 
 OPSET = 18
 _LARGEST_BATCH = 65536

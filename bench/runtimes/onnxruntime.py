@@ -67,11 +67,6 @@ def write_onnx(model: GraphModule, input_shape: tuple[int, ...], folder: Path) -
     return path
 
 
-def settings_of(path: Path) -> Path:
-    """The file beside `path` that says what weights it holds; without it, sessions take the exact kernels."""
-    return path.with_suffix(".json")
-
-
 def _root(error: BaseException) -> BaseException:
     """The first exception of a chain: the exporter wraps what happened in pages of advice."""
     while error.__cause__ is not None:

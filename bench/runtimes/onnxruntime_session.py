@@ -9,7 +9,6 @@ takes on such processors only.
 from __future__ import annotations
 
 import json
-import math
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
@@ -20,7 +19,7 @@ import numpy as np
 import onnxruntime
 
 from bench.runtimes.base import RuntimeFailure, Session, one_line, word_on_zeros
-from bench.runtimes.onnxruntime import settings_of
+from bench.runtimes.onnx_file import settings_of, zeros
 
 _INT8 = (
     "QLinearConv", "QGemm", "QLinearMatMul", "ConvInteger", "MatMulInteger", "MatMulIntegerToFloat",
@@ -67,7 +66,7 @@ class OnnxSession(Session):
             _open(self._path, options, self._device)
             graph = onnx.load(optimized).graph
         counts = Counter(node.op_type for node in _nodes(graph))
-        return _in_words(counts) + _word_on_kernels(graph) + word_on_zeros(*_zeros(self._path))
+        return _in_words(counts) + _word_on_kernels(graph) + word_on_zeros(*zeros(self._path))
 
 
 def _session_options(threads: int, path: Path) -> onnxruntime.SessionOptions:
@@ -115,16 +114,3 @@ def _nodes(graph: Any) -> Iterator:
         for attribute in node.attribute:
             if attribute.HasField("g"):
                 yield from _nodes(attribute.g)
-
-
-def _zeros(path: Path) -> tuple[int, int]:
-    """Zeros among, and number of, the weights of the deployed file: constants of two axes or more."""
-    import onnx
-    from onnx import numpy_helper
-
-    zeros = weights = 0
-    for tensor in onnx.load(path).graph.initializer:
-        if len(tensor.dims) >= 2:
-            weights += math.prod(tensor.dims)
-            zeros += int(np.count_nonzero(numpy_helper.to_array(tensor) == 0))
-    return zeros, weights

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import openvino
 
-from bench.runtimes.base import RuntimeFailure, Session, one_line
+from bench.runtimes.base import RuntimeFailure, Session, one_line, word_on_zeros
+from bench.runtimes.onnx_file import zeros
 
 _MULTIPLIES = {"Convolution", "GroupConvolution", "FullyConnected", "MatMul"}
 
@@ -17,6 +18,7 @@ class OpenVinoSession(Session):
     """An exported network, compiled anew by the library for each batch size that it meets."""
 
     def __init__(self, path: Path, *, threads: int) -> None:
+        self._path = path
         settings = {
             "INFERENCE_NUM_THREADS": threads,
             "NUM_STREAMS": 1,
@@ -45,4 +47,4 @@ class OpenVinoSession(Session):
             if info["layerType"].astype(str) in _MULTIPLIES
         )
         words = [f"{precision} {layer} {kernel} x{count}" for (precision, layer, kernel), count in counts.items()]
-        return ", ".join(words) or "no layer that multiplies"
+        return (", ".join(words) or "no layer that multiplies") + word_on_zeros(*zeros(self._path))

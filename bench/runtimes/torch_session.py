@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import torch
@@ -47,8 +47,10 @@ class EagerSession(Session):
 class InductorSession(Session):
     """A module compiled with its weights frozen into it, once for each batch size."""
 
-    def __init__(self, module: nn.Module, device: str) -> None:
+    def __init__(self, stored: GraphModule, module: nn.Module, device: str) -> None:
+        """stored: the network as it was read, which says what is zero; module: what is compiled."""
         self._device = torch.device(device)
+        self._word_on_zeros = _word_on_zeros(_weights(stored))
         self._compiled = torch.compile(module.to(device), dynamic=False)
         self._sources: list[str] = []
 
@@ -72,7 +74,7 @@ class InductorSession(Session):
             f"{'int8' if name.startswith('onednn.q') else 'fp32'} {name} x{count}"
             for name, count in sorted(counts.items())
         ]
-        return ", ".join(words) or "generated kernels only"
+        return (", ".join(words) or "generated kernels only") + self._word_on_zeros
 
 
 def _run(module: Callable[[Tensor], Tensor], images: np.ndarray, device: torch.device) -> np.ndarray:
@@ -81,11 +83,19 @@ def _run(module: Callable[[Tensor], Tensor], images: np.ndarray, device: torch.d
 
 
 def _kernels_of_layers(stored: GraphModule, module: nn.Module) -> str:
-    tensors = [getattr(layer, name) for _, layer, name in weights(module)]
+    tensors = list(_weights(module))
     counts = Counter(kind_of(layer) for layer in {id(layer): layer for _, layer, _ in weights(module)}.values())
     dtype = {torch.float32: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16"}
     kind = dtype.get(tensors[0].dtype, str(tensors[0].dtype)) if tensors else ""
     words = ", ".join(f"{kind} {name} x{count}" for name, count in counts.items()) or "no layer that multiplies"
-    zeros = sum(int((tensor == 0).sum()) for tensor in tensors)
     simulated = " (int8 simulated)" if is_quantized(stored) else ""
-    return words + simulated + word_on_zeros(zeros, sum(tensor.numel() for tensor in tensors))
+    return words + simulated + _word_on_zeros(tensors)
+
+
+def _weights(module: nn.Module) -> Iterator[Tensor]:
+    return (getattr(layer, name) for _, layer, name in weights(module))
+
+
+def _word_on_zeros(tensors: Iterable[Tensor]) -> str:
+    counts = [(int((tensor == 0).sum()), tensor.numel()) for tensor in tensors]
+    return word_on_zeros(sum(zeros for zeros, _ in counts), sum(count for _, count in counts))
