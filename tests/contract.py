@@ -17,6 +17,7 @@ from bench.artifact import load, save, ship
 from methods import METHODS, CompressionMethod, Pipeline, Task
 from methods.base import Effect
 from methods.graph import trace
+from tests.drawing import drawn
 
 WITHOUT_TRAINING = {"ptq"}  # every other method calls `finetune` once
 SHAPE = (2, 9, 7)  # [c, h, w], odd on purpose
@@ -42,10 +43,6 @@ class Tiny(nn.Module):
         x = self.act(self.norm(self.first(x)))
         x = F.relu(x + self.second_norm(self.grouped(x)))
         return self.head(F.relu(self.hidden(self.flat(self.depthwise(x)))))
-
-
-def drawn(*shape: int, seed: int) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
 def network() -> GraphModule:

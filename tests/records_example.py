@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import random
 from collections.abc import Sequence
@@ -127,6 +128,12 @@ def failed(
         reason=reason,
         environment=dict(ENVIRONMENT),
     )
+
+
+def with_runtime(one: RunRecord, name: str, **changes: object) -> RunRecord:
+    """The record with fields of its result in one runtime replaced."""
+    results = tuple(dataclasses.replace(r, **changes) if r.runtime == name else r for r in one.runtimes)  # type: ignore[arg-type]
+    return dataclasses.replace(one, runtimes=results)
 
 
 def example(seeds: Sequence[int] = (0,), runtimes: Sequence[str] = ("eager", "onnxruntime")) -> list[RunRecord]:

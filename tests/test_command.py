@@ -274,6 +274,25 @@ def test_a_damaged_artifact_is_refused_in_one_line(finished, tmp_path, capsys, d
     assert capsys.readouterr().err.count("\n") == 1
 
 
+def test_a_file_of_the_cache_is_no_artifact(finished, capsys):
+    import run_bench
+
+    stage = next((finished[0] / "runs" / ".cache" / "stages").glob("*.nnc"))
+    assert run_bench.main(["--evaluate", str(stage)]) == 2
+    assert "not an artifact of a run" in capsys.readouterr().err
+
+
+def test_control_c_anywhere_is_one_line(monkeypatch, capsys):
+    import run_bench
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("bench.inputs.make_job", interrupted)
+    assert run_bench.main(["--plan"]) == 130
+    assert capsys.readouterr().err == "run_bench.py: interrupted\n"
+
+
 @pytest.mark.parametrize("content", ['{"id": "x', "[]", "{}"])
 def test_a_damaged_plan_is_told_in_one_line(tmp_path, capsys, monkeypatch, content):
     import run_bench

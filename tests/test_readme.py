@@ -22,7 +22,7 @@ COMMANDS = [line for line in LINES if line.startswith("python run_bench")]
 @pytest.mark.parametrize("line", COMMANDS)
 def test_every_command_is_understood(line):
     command = parse_command(shlex.split(line, comments=True)[2:])
-    parse_chains(command.options.methods, METHODS, command.options.layers)
+    assert parse_chains(command.options.methods, METHODS, command.options.layers)
 
 
 def test_there_are_commands_to_check():

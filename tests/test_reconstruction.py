@@ -11,6 +11,7 @@ from methods.graph import trace
 from methods.layers import SpectralConv2d, SpectralLinear
 from methods.reconstruction import fit, reconstruct
 from methods.spectral import project
+from tests.drawing import drawn
 
 LAYERS = [
     (nn.Linear, {"in_features": 12, "out_features": 9}, (40, 12)),
@@ -21,10 +22,6 @@ LAYERS = [
     (nn.Conv2d, {"in_channels": 6, "out_channels": 9, "kernel_size": 3, "padding": "same", "dilation": (1, 2),
                  "groups": 3, "padding_mode": "reflect"}, (35, 6, 7, 9)),
 ]  # fmt: skip
-
-
-def drawn(*shape: int, seed: int = 0) -> torch.Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
 def pair(kind, config, keep=0.4):

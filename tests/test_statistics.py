@@ -112,3 +112,9 @@ def test_front_holds_exactly_what_nothing_beats(points: list[tuple[float, float]
 
     assert sorted(front) == [one for one in finite if not any(beats(other, one) for other in finite if other != one)]
     assert [points[i][0] for i in front] == sorted(points[i][0] for i in front)
+
+
+def test_the_interval_of_a_share_stays_a_share() -> None:
+    free, cut = over_seeds([0.94, 0.98]), over_seeds([0.94, 0.98], limits=(0, 1))
+    assert free.high > 1
+    assert (cut.mean, cut.std, cut.low, cut.high) == (free.mean, free.std, free.low, 1)

@@ -1,0 +1,111 @@
+"""The page and the files of a report."""
+
+import hashlib
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from bench.records import write_json
+from reports import draw, load_run
+from reports.figures import FIGURES
+from reports.page import page
+from tests.records_example import example, failed, record, write_run
+
+
+def test_page_holds_command_environment_and_checksums() -> None:
+    records = example((0, 4))
+    text = page(records, title="A_run", command="python run_bench.py --methods dct --seeds 0,4")
+    for fact in (
+        "# A\\_run",
+        "python run_bench.py --methods dct --seeds 0,4",
+        "2.13.0+cpu",
+        "0123456789abcdef",
+        "0, 4",
+    ):
+        assert fact in text
+    assert all(one.sha256 in text for one in records)
+    assert "warmup: 10" in text
+
+
+def test_rows_far_below_dense_are_explained_and_others_are_not() -> None:
+    records = [record("dense"), record("qat"), record("dct:keep=0.0625", accuracy=0.8)]
+    text = page(records, title="t", command="c")
+    section = text[text.index("## Rows more than 3 points below dense") :].split("\n## ")[0]
+    assert section.count("\n- ") == 1
+    ended = records[2].training[-1].validation_accuracy
+    assert "`dct:keep=0.0625`" in section
+    assert f"{100 * ended:.2f} %" in section
+    assert "below dense" not in page(records[:2], title="t", command="c").split("## Figures")[1].replace("told", "")
+
+
+def test_rows_within_chance_of_dense_are_named() -> None:
+    text = page([record("dense"), record("qat"), record("dct", accuracy=0.8)], title="t", command="c")
+    section = text[text.index("## Rows that cannot be told apart") :].split("\n## ")[0]
+    assert "`qat`" in section
+    assert "`dct`" not in section
+
+
+def digests(folder: Path) -> dict[str, str]:
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+FRESH = """
+import sys
+from pathlib import Path
+import reports
+from tests.records_example import example, failed
+reports.draw([*example(), failed("x")], Path(sys.argv[1]), title="t", command="c")
+assert "torch" not in sys.modules, "torch was imported"
+assert "matplotlib.pyplot" not in sys.modules, "pyplot was imported"
+"""
+
+
+def test_same_records_same_bytes_in_a_fresh_process_without_torch(tmp_path: Path) -> None:
+    start = time.process_time()
+    paths = draw([*example(), failed("x")], tmp_path / "here", title="t", command="c")
+    seconds = time.process_time() - start
+    subprocess.run([sys.executable, "-c", FRESH, str(tmp_path / "there")], check=True, cwd=Path(__file__).parents[1])
+    here = digests(tmp_path / "here")
+    assert here == digests(tmp_path / "there")
+    assert {str(path.relative_to(tmp_path / "here")) for path in paths} == set(here)
+    names = {f"figures/{name}.{kind}" for name in FIGURES for kind in ("png", "svg")}
+    assert set(here) == names | {"table.csv", "table.md", "table.tex", "report.md"}
+    assert seconds < 12
+
+
+def test_page_names_only_files_that_exist(tmp_path: Path) -> None:
+    draw([record("dense", seed=seed, runtimes=("eager",)) for seed in (0, 1)], tmp_path, title="t", command="c")
+    linked = re.findall(r"\]\(([^)]+)\)", (tmp_path / "report.md").read_text())
+    assert len(linked) == 5
+    assert all((tmp_path / name).is_file() for name in linked)
+    assert (tmp_path / "table_seeds.csv").is_file()
+
+
+def test_a_run_is_loaded_in_plan_order(tmp_path: Path) -> None:
+    records = [record("qat"), record("dense"), failed("x"), record("dct")]
+    write_run(tmp_path, records, command="python run_bench.py --methods qat,dct")
+    assert load_run(tmp_path) == (records, "python run_bench.py --methods qat,dct")
+    (tmp_path / "records" / f"{records[1].case_id}.json").unlink()
+    assert load_run(tmp_path)[0] == [records[0], *records[2:]]
+
+
+def test_what_is_no_run_is_said_with_what_to_type(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"no such folder; looked for .*plan\.json: pass the folder"):
+        load_run(tmp_path / "missing")
+    with pytest.raises(ValueError, match=r"not the folder of a run; looked for .*plan\.json"):
+        load_run(tmp_path)
+    write_json({"command": "c", "cases": ["a"]}, tmp_path / "plan.json")
+    with pytest.raises(ValueError, match=r"no record yet; looked for .*a\.json: .*type: c"):
+        load_run(tmp_path)
+    (tmp_path / "plan.json").write_text('{"command": 1')
+    with pytest.raises(ValueError, match="damaged"):
+        load_run(tmp_path)
+    write_run(tmp_path, [record("qat")])
+    (tmp_path / "records" / f"{record('qat').case_id}.json").write_text("{")
+    with pytest.raises(ValueError, match="delete it"):
+        load_run(tmp_path)

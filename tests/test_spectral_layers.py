@@ -1,0 +1,244 @@
+"""Laws of spectral layers."""
+
+import copy
+
+import numpy as np
+import pytest
+import scipy.fft
+import torch
+from torch import nn
+
+from methods.layers import Mask, SpectralConv2d, SpectralLinear, build, config_of, constrain, weights
+from methods.spectral import corner
+from tests.drawing import drawn, filled
+
+CONVOLUTIONS = [
+    {"in_channels": 6, "out_channels": 9, "kernel_size": 3},
+    {"in_channels": 7, "out_channels": 5, "kernel_size": (3, 2), "stride": (2, 1), "padding": (1, 2), "bias": False},
+    {"in_channels": 6, "out_channels": 9, "kernel_size": (2, 3), "padding": "same", "dilation": (1, 2), "groups": 3},
+    {"in_channels": 8, "out_channels": 4, "kernel_size": (1, 5), "padding": "valid", "groups": 2},
+    {"in_channels": 5, "out_channels": 5, "kernel_size": 3, "padding": (2, 1), "padding_mode": "reflect", "stride": 2},
+    {"in_channels": 4, "out_channels": 6, "kernel_size": (4, 3), "padding": "same", "padding_mode": "circular"},
+    {"in_channels": 4, "out_channels": 6, "kernel_size": 2, "padding": 1, "padding_mode": "replicate", "groups": 2},
+    {"in_channels": 3, "out_channels": 64, "kernel_size": 1, "stride": 2, "bias": False},
+]
+LINEARS = [{"in_features": 13, "out_features": 7}, {"in_features": 1, "out_features": 9, "bias": False}]
+pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths")  # torch pads a copy
+
+
+def convolution(config: dict) -> nn.Conv2d:
+    return filled(nn.Conv2d(**config))
+
+
+def spectral(layer: nn.Module, keep: float) -> nn.Module:
+    if isinstance(layer, nn.Linear):
+        rows, columns = corner(layer.out_features, layer.in_features, keep)
+        return SpectralLinear.of(layer, columns, rows).eval()
+    rows, columns = corner(layer.out_channels // layer.groups, layer.in_channels // layer.groups, keep)
+    return SpectralConv2d.of(layer, columns, rows).eval()
+
+
+def take(layer: nn.Module, route: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(type(layer), "path", lambda self, shape=(): route)
+
+
+@pytest.mark.parametrize("config", CONVOLUTIONS)
+def test_coefficients_are_the_corner_of_scipys_transform_group_by_group(config):
+    layer = convolution(config)
+    new = spectral(layer, 0.4)
+    groups, weight = layer.groups, layer.weight.detach().numpy()
+    for group, part in enumerate(np.split(weight, groups)):
+        spectrum = scipy.fft.dctn(part, type=2, norm="ortho", axes=(0, 1))
+        keep_out, keep_in = new.config()["keep_out"], new.config()["keep_in"]
+        stored = new.coefficients[group * keep_out : (group + 1) * keep_out].detach().numpy()
+        np.testing.assert_allclose(stored, spectrum[:keep_out, :keep_in], atol=1e-5)
+
+
+@pytest.mark.parametrize("keep", [0.1, 0.5, 1.0])
+@pytest.mark.parametrize("config", CONVOLUTIONS)
+def test_both_routes_of_a_convolution_equal_the_dense_one_of_its_weight(config, keep, monkeypatch):
+    layer = convolution(config)
+    new = spectral(layer, keep)
+    x = drawn(3, config["in_channels"], 11, 8)
+    with torch.no_grad():
+        layer.weight.copy_(new.weight())
+    expected = layer(x)
+    for route in ("factored", "materialised"):
+        take(new, route, monkeypatch)
+        torch.testing.assert_close(new(x), expected, atol=2e-5, rtol=1e-5)
+        torch.testing.assert_close(new(x[0]), expected[0], atol=2e-5, rtol=1e-5)  # without a batch axis
+
+
+@pytest.mark.parametrize("keep", [0.1, 0.5, 1.0])
+@pytest.mark.parametrize("config", LINEARS)
+def test_both_routes_of_a_linear_layer_equal_the_dense_one_of_its_weight(config, keep, monkeypatch):
+    layer = filled(nn.Linear(**config))
+    new = spectral(layer, keep)
+    with torch.no_grad():
+        layer.weight.copy_(new.weight())
+    for shape in [(config["in_features"],), (0, config["in_features"]), (2, 3, config["in_features"])]:
+        for route in ("factored", "materialised"):
+            take(new, route, monkeypatch)
+            torch.testing.assert_close(new(drawn(*shape)), layer(drawn(*shape)), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("layer", [*map(convolution, CONVOLUTIONS), *(filled(nn.Linear(**one)) for one in LINEARS)])
+def test_keeping_all_gives_the_weight_back(layer):
+    torch.testing.assert_close(spectral(layer, 1.0).weight(), layer.weight, atol=1e-6, rtol=1e-5)
+
+
+def test_projection_is_the_nearest_of_its_shape():
+    layer = convolution(CONVOLUTIONS[0])
+    new = spectral(layer, 0.3)
+    with torch.enable_grad():
+        loss = (new.weight() - layer.weight.detach()).square().sum()
+        (slope,) = torch.autograd.grad(loss, new.coefficients)
+    assert slope.abs().max() < 1e-4  # the minimum of a convex function
+
+
+def test_projecting_twice_is_projecting_once():
+    layer = convolution(CONVOLUTIONS[2])
+    once = spectral(layer, 0.3)
+    with torch.no_grad():
+        layer.weight.copy_(once.weight())
+    torch.testing.assert_close(spectral(layer, 0.3).coefficients, once.coefficients, atol=1e-6, rtol=1e-5)
+
+
+def test_only_coefficients_and_bias_are_stored():
+    assert set(spectral(convolution(CONVOLUTIONS[0]), 0.3).state_dict()) == {"coefficients", "bias"}
+    assert set(spectral(convolution(CONVOLUTIONS[1]), 0.3).state_dict()) == {"coefficients"}
+
+
+@pytest.mark.parametrize("layer", [*map(convolution, CONVOLUTIONS), *(filled(nn.Linear(**one)) for one in LINEARS)])
+def test_configuration_and_state_make_the_layer_again(layer):
+    new = spectral(layer, 0.3)
+    again = build(type(new).__name__, config_of(new))
+    again.load_state_dict(new.state_dict())
+    x = drawn(2, layer.in_channels, 9, 7) if isinstance(layer, nn.Conv2d) else drawn(2, layer.in_features)
+    assert torch.equal(again.eval()(x), new(x))
+
+
+def test_making_a_layer_draws_no_random_number():
+    state = torch.get_rng_state()
+    SpectralConv2d(4, 6, 3, 2, 2)
+    SpectralLinear(4, 6, 2, 2)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def counted(layer: nn.Module, x: torch.Tensor) -> int:
+    """Multiply-accumulates that torch itself counts in one call, the dense weight formed beforehand."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with torch.no_grad():
+        layer(x)
+        with FlopCounterMode(display=False) as counter:
+            y = layer(x)
+    assert layer.macs(tuple(x.shape), tuple(y.shape)) * 2 == counter.get_total_flops()
+    return counter.get_total_flops() // 2
+
+
+@pytest.mark.parametrize("keep", [0.04, 0.2, 0.9])
+@pytest.mark.parametrize("config", [one for one in CONVOLUTIONS if one.get("padding_mode") is None])
+def test_macs_are_those_torch_counts_and_the_cheaper_route_is_taken(config, keep, monkeypatch):
+    new = spectral(convolution(config), keep)
+    x = drawn(2, config["in_channels"], 12, 9)
+    count, chosen = counted(new, x), new.path(tuple(x.shape))
+    costs = new.path_macs(tuple(x.shape))
+    assert count == 2 * costs[chosen] == 2 * min(costs.values())
+
+
+def test_both_routes_occur_and_do_not_depend_on_the_batch():
+    wide, narrow = spectral(filled(nn.Conv2d(64, 64, 3, padding=1)), 0.1), spectral(filled(nn.Conv2d(2, 3, 1)), 0.9)
+    for batch in (1, 100):
+        assert wide.path((batch, 64, 8, 8)) == "factored"
+        assert narrow.path((batch, 2, 8, 8)) == "materialised"
+    linear = spectral(filled(nn.Linear(64, 64)), 0.1)
+    assert linear.path((5, 64)) == "factored"
+    counted(linear, drawn(5, 64))
+    counted(spectral(filled(nn.Linear(3, 4)), 0.9), drawn(5, 3))
+
+
+def test_gradients_agree_between_routes(monkeypatch):
+    new = spectral(convolution(CONVOLUTIONS[2]), 0.3)
+    x = drawn(2, 6, 7, 5)
+    slopes = []
+    for route in ("factored", "materialised"):
+        take(new, route, monkeypatch)
+        slopes.append(torch.autograd.grad(new(x).square().sum(), list(new.parameters())))
+    for one, other in zip(*slopes, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-3, rtol=1e-4)
+
+
+def changed_in_place(layer):
+    with torch.no_grad():
+        layer.coefficients.mul_(2)
+
+
+def loaded(layer):
+    layer.load_state_dict({name: 2 * tensor for name, tensor in layer.state_dict().items()})
+
+
+def reassigned(layer):
+    layer.coefficients = nn.Parameter(2 * layer.coefficients.detach())
+
+
+def masked(layer):
+    constrain(layer, "coefficients", Mask.of(drawn(*layer.coefficients.shape) > 0))
+
+
+def retyped(layer):
+    layer.double().float()
+    changed_in_place(layer)
+
+
+def trained(layer):
+    layer.train()
+    optimiser = torch.optim.SGD(layer.parameters(), lr=0.1)
+    with torch.enable_grad():
+        layer(drawn(2, layer.in_channels, 6, 6)).square().sum().backward()
+    optimiser.step()
+    layer.eval()
+
+
+@pytest.mark.parametrize("change", [changed_in_place, loaded, reassigned, masked, retyped, trained])
+def test_a_kept_weight_is_never_stale(change, monkeypatch):
+    take(new := spectral(convolution(CONVOLUTIONS[0]), 0.5), "materialised", monkeypatch)
+    x = drawn(2, 6, 6, 6)
+    with torch.no_grad():
+        before = new(x)
+        assert new.weight() is new.weight()  # kept from one call to the next
+        change(new)
+        fresh = build("SpectralConv2d", config_of(new)).eval()
+        fresh.coefficients, fresh.bias = nn.Parameter(new.coefficients.detach().clone()), new.bias
+        assert torch.equal(new(x), fresh(x))
+        assert not torch.equal(new(x), before)
+
+
+def test_a_copy_does_not_share_the_kept_weight():
+    new = spectral(convolution(CONVOLUTIONS[0]), 0.5)
+    with torch.no_grad():
+        held = new.weight()
+        other = copy.deepcopy(new)
+        changed_in_place(other)
+        assert torch.equal(new.weight(), held)
+        assert not torch.equal(other.weight(), held)
+
+
+def test_what_autograd_must_see_is_not_kept():
+    new = spectral(convolution(CONVOLUTIONS[0]), 0.5)
+    with torch.no_grad():
+        new.weight()
+    assert new.weight().requires_grad
+    assert new.train().weight() is not new.weight()
+    with torch.inference_mode():
+        inside = spectral(convolution(CONVOLUTIONS[0]), 0.5)
+        assert torch.equal(inside.weight(), inside.weight())
+
+
+def test_a_mask_on_the_coefficients_acts_on_them_and_survives_training():
+    new = spectral(convolution(CONVOLUTIONS[2]), 0.5)
+    keep = drawn(*new.coefficients.shape) > 0
+    constrain(new, "coefficients", Mask.of(keep))
+    trained(new)
+    assert torch.equal(new.coefficients != 0, keep)
+    assert [name for _, _, name in weights(new)] == ["coefficients"]
