@@ -39,11 +39,9 @@ def make_job(command: Command, methods: Methods, complain: Callable[[str], None]
             raise UsageError(f"unknown runtime {runtime!r}: {nearest(runtime, RUNTIMES)}")
     device = chosen_device(options.device)
     set_up_torch(options.deterministic)
-    request = {
-        "name": options.dataset,
-        "data_dir": str(options.data_dir or DATA_DIR),
-    }  # as typed: it goes into the file
-    data = datasets.load(options.dataset, data_dir=options.data_dir or DATA_DIR, download=options.download)
+    data_dir = options.data_dir or DATA_DIR
+    request = {"name": options.dataset, "data_dir": str(data_dir)}  # as typed: it goes into the file
+    data = datasets.load(options.dataset, data_dir=data_dir, download=options.download)
     recipe = make_recipe(options)
 
     def make_network(seed: int) -> torch.nn.Module:

@@ -62,12 +62,12 @@ def finished(job: Job, case: Case) -> RunRecord | None:
 
 
 def begun(job: Job, case: Case) -> RunRecord | None:
-    """The case's record if it lacks nothing but some runtimes, and was made with the packages installed now."""
+    """The case's record if it lacks nothing but some runtimes, and was made with this code, packages and machine."""
     record = _held(job, case)
     if record is None or record.status != "ok":
         return None
     missing = to_measure(record)
-    same = record.environment.get("packages") == environment()["packages"]
+    same = all(record.environment.get(key) == value for key, value in environment().items() if key != "date")
     eager_is_there = "eager" not in missing  # what the others' predictions are compared with
     return record if missing and same and eager_is_there and set(missing) < set(case.runtimes) else None
 

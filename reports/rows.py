@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 import pandas as pd
 
 from bench.records import Measurement, RunRecord, RuntimeResult
-from reports.statistics import ANY, UNSTABLE_SPREAD, over_seeds, quartiles, wilson
+from reports.statistics import UNBOUNDED, UNSTABLE_SPREAD, over_seeds, quartiles, wilson
 
 TEXT, WHOLE, NUMBER = "str", "Int64", "Float64"
 COLUMNS = {
@@ -146,7 +146,7 @@ def _summary_line(group: pd.DataFrame, runtime: str) -> dict[str, object]:
     line: dict[str, object] = {"method": group["method"].iloc[0], "runtime": runtime, "chain": group["chain"].iloc[0]}
     line |= {"seeds": len(group), "ok": len(good), "reason": reasons[0] if reasons else ""}
     for name in SUMMARISED:
-        limits = (0.0, 1.0) if name in SHARES else ANY
+        limits = (0.0, 1.0) if name in SHARES else UNBOUNDED
         spread = over_seeds([float(value) for value in good[name].dropna()], limits=limits)
         line |= {f"{name}_mean": spread.mean, f"{name}_std": spread.std}
         line |= {f"{name}_low": spread.low, f"{name}_high": spread.high}

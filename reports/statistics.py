@@ -9,7 +9,7 @@ from statistics import NormalDist, fmean, median, stdev
 
 UNSTABLE_SPREAD = 0.10  # interquartile range above this share of the median: the timing is called unstable
 
-ANY = (-math.inf, math.inf)
+UNBOUNDED = (-math.inf, math.inf)
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def quartiles(samples: Sequence[float]) -> Quartiles:
     return Quartiles(_quantile(ordered, 0.25), median(ordered), _quantile(ordered, 0.75))
 
 
-def over_seeds(values: Sequence[float], confidence: float = 0.95, limits: tuple[float, float] = ANY) -> Spread:
+def over_seeds(values: Sequence[float], confidence: float = 0.95, limits: tuple[float, float] = UNBOUNDED) -> Spread:
     """Mean, sample standard deviation and Student's t interval of the mean over the finite ones of `values`, cut to
     `limits` (of a share: 0 and 1)."""
     known = [value for value in values if math.isfinite(value)]

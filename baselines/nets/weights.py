@@ -51,9 +51,8 @@ def _state_dict(path: Path) -> dict[str, Tensor]:
         else:
             data = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, SafetensorError, RuntimeError, EOFError, ValueError, OSError) as error:
-        why = (
-            "" if isinstance(error, pickle.UnpicklingError) else f" ({first_line(error)})"
-        )  # torch's is a page of advice
+        told = not isinstance(error, pickle.UnpicklingError)  # torch's message is advice to load without safety
+        why = f" ({first_line(error)})" if told else ""
         raise UsageError(f"{path} is not a readable state dict{why}: write it with "
                          f"torch.save(model.state_dict(), FILE)") from error  # fmt: skip
     for wrapper in _WRAPPERS:
