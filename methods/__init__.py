@@ -3,13 +3,21 @@
 from methods.base import CompressionMethod, Pipeline, Task
 from methods.pruning import MagnitudePruning
 from methods.quantization import PTQ, QAT
-from methods.spectral import DCT
+from methods.spectral import DCT, DFT, DST, Hadamard, RandomBasis, Wavelet
 
 METHODS: dict[str, type[CompressionMethod]] = {
     "dct": DCT,
+    "dst": DST,
+    "dft": DFT,
+    "wavelet": Wavelet,
+    "hadamard": Hadamard,
+    "random_basis": RandomBasis,
     "ptq": PTQ,
     "qat": QAT,
     "prune": MagnitudePruning,
 }
 
-__all__ = ["DCT", "METHODS", "PTQ", "QAT", "CompressionMethod", "MagnitudePruning", "Pipeline", "Task"]
+__all__ = [
+    "DCT", "DFT", "DST", "METHODS", "PTQ", "QAT", "CompressionMethod", "Hadamard", "MagnitudePruning", "Pipeline",
+    "RandomBasis", "Task", "Wavelet",
+]  # fmt: skip

@@ -15,9 +15,9 @@ from __future__ import annotations
 
 import copy
 import math
-from abc import ABC
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from torch import nn
@@ -27,6 +27,7 @@ from torch.nn.utils import parametrize
 from methods.base import CompressionMethod, Effect, Refused, Task
 from methods.graph import modules_called, replace_module
 from methods.layers import SpectralConv2d, SpectralLinear
+from methods.layers.wavelets import LOW_PASS
 from methods.reconstruction import reconstruct
 
 
@@ -43,8 +44,12 @@ class Spectral(CompressionMethod, ABC):
     calibration: int = 256
     layers: Literal["all", "conv", "linear"] = "all"
 
-    basis: ClassVar[str]  # a name of methods.layers.bases.BASES
     effect = Effect.REPLACES_LAYERS
+
+    @property
+    @abstractmethod
+    def basis(self) -> str:
+        """What `methods.layers.bases.basis` calls it."""
 
     def __post_init__(self) -> None:
         if not 0 < self.keep <= 1:
@@ -88,9 +93,68 @@ class Spectral(CompressionMethod, ABC):
 
 @dataclass(frozen=True)
 class DCT(Spectral):
-    """Coefficients of the type-II discrete cosine transform."""
+    """Coefficients of the type-II discrete cosine transform (Ahmed, Natarajan, Rao 1974)."""
 
     basis = "dct"
+
+
+@dataclass(frozen=True)
+class DST(Spectral):
+    """Coefficients of the type-II discrete sine transform (Martucci 1994): no constant function among them."""
+
+    basis = "dst"
+
+
+@dataclass(frozen=True)
+class DFT(Spectral):
+    """Coefficients of the Fourier transform of real signals, packed so that all of them are real: cosines and sines."""
+
+    basis = "dft"
+
+
+@dataclass(frozen=True)
+class Wavelet(Spectral):
+    """Coefficients of a periodised orthonormal wavelet basis (methods/layers/wavelets.py), coarse scales first.
+
+    family: haar, db2, db4, sym4 or coif1.
+    """
+
+    family: Literal["haar", "db2", "db4", "sym4", "coif1"] = "db2"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.family not in LOW_PASS:
+            raise ValueError(f"family must be one of {', '.join(LOW_PASS)}, got {self.family!r}")
+
+    @property
+    def basis(self) -> str:
+        return self.family
+
+
+@dataclass(frozen=True)
+class Hadamard(Spectral):
+    """Coefficients of the Walsh-Hadamard transform, by rising number of sign changes."""
+
+    basis = "hadamard"
+
+
+@dataclass(frozen=True)
+class RandomBasis(Spectral):
+    """The control: the same layers in a random orthonormal basis, which knows nothing of frequency.
+
+    draw: which random basis.
+    """
+
+    draw: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.draw < 2**32:
+            raise ValueError(f"draw must be in [0, 2^32), got {self.draw}: it seeds the random basis")
+
+    @property
+    def basis(self) -> str:
+        return f"random:{self.draw}"
 
 
 def project(layer: nn.Module, keep: float, basis: str) -> SpectralLinear | SpectralConv2d:
