@@ -1,0 +1,235 @@
+"""Fast transforms: what products with a basis give, in O(n log n), and without the basis.
+
+`analysis(kind, x, rows)` equals x @ basis(kind, n, rows).T and `synthesis(kind, z, n)` equals z @ basis(kind, n, rows),
+both over the last axis, to rounding. Operations of torch only, so gradients come by themselves; half precisions are computed
+in float32, which FFTs need.
+
+  dct, dst   one real FFT of length n of the samples in the order 0, 2, 4, ..., 5, 3, 1 and a turn of each frequency
+             (Makhoul 1980, "A fast cosine transform in one and two dimensions"); a sine transform is the cosine
+             transform of samples with alternating signs, read from the other end
+  dft        one real FFT
+  haar       sums over pairs, where n is a power of two; the details that are not kept are never computed
+  hadamard   sums over blocks, then butterflies of radix 32, where n is a power of two
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from methods.layers.bases import basis
+
+_RADIX = 32  # of Walsh-Hadamard butterflies, which are products with a small matrix
+
+
+def has_fast(kind: str, n: int) -> bool:
+    """Whether there is a fast transform of this length."""
+    return kind in ("dct", "dst", "dft") or (kind in ("haar", "hadamard") and n & (n - 1) == 0)
+
+
+def operations(kind: str, n: int, rows: int) -> float:
+    """Multiply-accumulates of a fast transform, about: those of an FFT, or of sums and butterflies."""
+    if kind in ("dct", "dst", "dft"):
+        return 1.25 * n * math.log2(max(n, 2)) + 4 * n
+    return n + (2 if kind == "haar" else _RADIX * math.ceil(math.log(max(rows, 2), _RADIX))) * _power_of_two(rows)
+
+
+def analysis(kind: str, x: Tensor, rows: int) -> Tensor:
+    """The first `rows` coefficients of x [..., n] -> [..., rows].
+
+    Raises:
+        ValueError: there is no fast transform of this kind and length (`has_fast`).
+    """
+    n = x.shape[-1]
+    _require(kind, n, rows)
+    if kind in ("haar", "hadamard"):
+        size = _power_of_two(rows)
+        means = x.unflatten(-1, (size, n // size)).sum(-1) * math.sqrt(size / n)
+        return (_haar(means) if kind == "haar" else _walsh(means))[..., :rows]
+    if x.numel() == 0:  # FFTs refuse it
+        return x.new_zeros(*x.shape[:-1], rows)
+    tables = _tables(kind, n, rows, x.device)
+    samples = x.float()
+    if tables.signs is not None:
+        samples = samples * tables.signs
+    if tables.order is not None:
+        samples = samples.index_select(-1, tables.order)
+    spectrum = torch.fft.rfft(samples)[..., tables.first : tables.first + len(tables.turn)] * tables.turn
+    if tables.parts is None:
+        return spectrum.real.to(x.dtype).contiguous()
+    parts = torch.view_as_real(spectrum).flatten(-2)
+    return (parts.index_select(-1, tables.parts) * tables.part_signs).to(x.dtype)
+
+
+def synthesis(kind: str, z: Tensor, n: int) -> Tensor:
+    """The signal whose first coefficients are z [..., rows] and whose others are zero -> [..., n].
+
+    Raises:
+        ValueError: there is no fast transform of this kind and length (`has_fast`).
+    """
+    rows = z.shape[-1]
+    _require(kind, n, rows)
+    if kind in ("haar", "hadamard"):
+        size = _power_of_two(rows)
+        z = torch.nn.functional.pad(z, (0, size - rows))
+        means = _haar_inverse(z) if kind == "haar" else _walsh_inverse(z)
+        return (means * math.sqrt(size / n)).repeat_interleave(n // size, dim=-1)
+    if z.numel() == 0:
+        return z.new_zeros(*z.shape[:-1], n)
+    tables = _tables(kind, n, rows, z.device)
+    if tables.parts is None:
+        spectrum = z.float() * tables.turn_back
+    else:
+        parts = z.new_zeros(*z.shape[:-1], 2 * len(tables.turn), dtype=torch.float32)
+        parts = parts.index_add(-1, tables.parts, z.float() * tables.part_signs)
+        spectrum = torch.view_as_complex(parts.unflatten(-1, (-1, 2))) * tables.turn_back
+    if tables.first:
+        spectrum = torch.nn.functional.pad(spectrum, (tables.first, 0))
+    samples = torch.fft.irfft(spectrum, n=n)
+    if tables.inverse_order is not None:
+        samples = samples.index_select(-1, tables.inverse_order)
+    if tables.signs is not None:
+        samples = samples * tables.signs
+    return samples.to(z.dtype)
+
+
+def _require(kind: str, n: int, rows: int) -> None:
+    if not has_fast(kind, n):
+        raise ValueError(f"there is no fast transform of kind {kind!r} and length {n}: multiply by the basis")
+    if not 1 <= rows <= n:
+        raise ValueError(f"a basis of size n has 1 to n rows, got n={n}, rows={rows}")
+
+
+def _power_of_two(rows: int) -> int:
+    """The smallest power of two that is at least `rows`."""
+    return 1 << (rows - 1).bit_length()
+
+
+@dataclass(frozen=True)
+class _Tables:
+    """What the FFT-based transforms look up; all on one device."""
+
+    order: Tensor | None  # int64 [n], of samples before the FFT; None: as they are
+    inverse_order: Tensor | None
+    signs: Tensor | None  # float32 [n], of samples
+    first: int  # lowest frequency that is used
+    turn: Tensor  # complex64 [frequencies], times the spectrum from `first` on
+    turn_back: Tensor  # complex64 [frequencies], times coefficients to make a spectrum
+    parts: Tensor | None  # int64 [rows], where a coefficient lies among (re, im, re, im, ...); None: re of each
+    part_signs: Tensor | None  # float32 [rows]
+
+
+@lru_cache(maxsize=256)
+def _tables(kind: str, n: int, rows: int, device: torch.device) -> _Tables:
+    make = _fourier_tables if kind == "dft" else _cosine_tables
+    with torch.inference_mode(False), torch.no_grad():  # they outlive this call, and autograd may meet them
+        one = make(kind, n, rows)
+        moved = {
+            field.name: value.to(device) if isinstance(value := getattr(one, field.name), Tensor) else value
+            for field in fields(one)
+        }
+        return _Tables(**moved)
+
+
+def _cosine_tables(kind: str, n: int, rows: int) -> _Tables:
+    """Coefficient j of the cosine transform is the real part of e^(-i pi j / 2n) V_j, and minus the imaginary part of
+    that of n - j; row r of the sine transform is coefficient n - 1 - r of samples with alternating signs."""
+    i, r = torch.arange(n), torch.arange(rows)
+    order = torch.cat([i[::2], i[1::2].flip(0)])
+    sine = kind == "dst"
+    signs = (1 - 2 * (i % 2)).float() if sine else None
+    j = n - 1 - r if sine else r
+    high = 2 * j > n  # read from the other end, as an imaginary part
+    frequency = torch.where(high, n - j, j)
+    first, last = int(frequency.min()), int(frequency.max())
+    k = torch.arange(first, last + 1)
+    scale = torch.full((len(k),), math.sqrt(2 / n), dtype=torch.float64)
+    scale[k == 0] = math.sqrt(1 / n)
+    angle = math.pi * k.double() / (2 * n)
+    turn = torch.polar(scale, -angle)
+    back = torch.polar(torch.where(2 * k == n, 2, 1) / scale, angle)  # the middle is its own other end
+    one_part = bool((high == sine).all()) and len(frequency) == len(k) and bool((frequency == k).all())
+    if one_part and sine:
+        turn, back = 1j * turn, -1j * back
+    parts = None if one_part else 2 * (frequency - first) + high
+    part_signs = None if one_part else (1 - 2 * high.int()).float()
+    return _Tables(
+        order, order.argsort(), signs, first, turn.to(torch.complex64), back.to(torch.complex64), parts, part_signs
+    )
+
+
+def _fourier_tables(kind: str, n: int, rows: int) -> _Tables:
+    """Row 2k - 1 is the real part of V_k, row 2k minus the imaginary one."""
+    r = torch.arange(rows)
+    frequency, sine = (r + 1) // 2, (r > 0) & (r % 2 == 0)
+    k = torch.arange(int(frequency.max()) + 1)
+    ends = (k == 0) | (2 * k == n)
+    scale = torch.where(ends, math.sqrt(1 / n), math.sqrt(2 / n)).double()
+    back = scale * torch.where(ends, n, n / 2)
+    complex_tables = [one.to(torch.complex64) for one in (scale, back)]
+    return _Tables(None, None, None, 0, *complex_tables, 2 * frequency + sine, (1 - 2 * sine.int()).float())
+
+
+def _haar(x: Tensor) -> Tensor:
+    """All Haar coefficients of x [..., power of two], from the mean to the finest."""
+    details = []
+    while x.shape[-1] > 1:
+        even, odd = x[..., ::2], x[..., 1::2]
+        details.append((even - odd) * math.sqrt(0.5))
+        x = (even + odd) * math.sqrt(0.5)
+    return torch.cat([x, *reversed(details)], dim=-1)
+
+
+def _haar_inverse(z: Tensor) -> Tensor:
+    x, start = z[..., :1], 1
+    while start < z.shape[-1]:
+        detail = z[..., start : 2 * start]
+        x = torch.stack([x + detail, x - detail], dim=-1).flatten(-2) * math.sqrt(0.5)
+        start *= 2
+    return x
+
+
+def _walsh(x: Tensor) -> Tensor:
+    """All Walsh-Hadamard coefficients of x [..., power of two], by number of sign changes.
+
+    The matrix in Sylvester's order is a Kronecker product of small ones, one for each factor of the length."""
+    return _butterflies(x).index_select(-1, _walsh_order(x.shape[-1], x.device)[0])
+
+
+def _walsh_inverse(z: Tensor) -> Tensor:
+    return _butterflies(z.index_select(-1, _walsh_order(z.shape[-1], z.device)[1]))
+
+
+def _butterflies(x: Tensor) -> Tensor:
+    n, done = x.shape[-1], 1
+    while done < n:
+        radix = min(_RADIX, n // done)
+        matrix = _sylvester(radix, x.device).to(x.dtype)
+        shaped = x.unflatten(-1, (n // done // radix, radix, done))
+        x = torch.einsum("rs,...asd->...ard", matrix, shaped).flatten(-3)
+        done *= radix
+    return x
+
+
+@lru_cache(maxsize=64)
+def _sylvester(n: int, device: torch.device) -> Tensor:
+    """The orthonormal Hadamard matrix of a power of two in its own order, which is that of bits; float32 [n, n]."""
+    with torch.inference_mode(False), torch.no_grad():
+        order = _walsh_order(n, torch.device("cpu"))[1]
+        return basis("hadamard", n)[order].float().to(device)
+
+
+@lru_cache(maxsize=64)
+def _walsh_order(n: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """For each number of sign changes its row in Sylvester's order, int64 [n], and the inverse: the bits of the Gray
+    code of the number, from the other end."""
+    with torch.inference_mode(False), torch.no_grad():
+        changes = torch.arange(n)
+        gray, order = changes ^ (changes >> 1), torch.zeros(n, dtype=torch.int64)
+        for bit in range(n.bit_length() - 1):
+            order |= (gray >> bit & 1) << (n.bit_length() - 2 - bit)
+        return order.to(device), order.argsort().to(device)

@@ -1,0 +1,79 @@
+"""Fast transforms equal products with the basis, everywhere they exist, and so do their gradients."""
+
+import pytest
+import torch
+
+from methods.layers.bases import BASES, basis
+from methods.layers.fast import analysis, has_fast, synthesis
+
+SIZES = [*range(1, 66), 100, 127, 128, 250, 256, 1024]
+FAST = [(kind, n) for kind in BASES for n in SIZES if has_fast(kind, n)]
+KINDS = sorted({kind for kind, _ in FAST})
+
+
+def rows_to_try(n: int) -> list[int]:
+    return sorted({1, 2, n // 4, n // 3, n // 2, n // 2 + 1, n - 1, n} & set(range(1, n + 1)))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_equal_to_products_with_the_basis(kind):
+    generator = torch.Generator().manual_seed(1)
+    for n in (n for one, n in FAST if one == kind):
+        x = torch.randn(3, n, generator=generator)
+        for rows in rows_to_try(n):
+            matrix = basis(kind, n, rows).float()
+            z = torch.randn(3, rows, generator=generator)
+            torch.testing.assert_close(analysis(kind, x, rows), x @ matrix.T, rtol=0, atol=2e-5, msg=f"{n} {rows}")
+            torch.testing.assert_close(synthesis(kind, z, n), z @ matrix, rtol=0, atol=2e-5, msg=f"{n} {rows}")
+
+
+def test_every_power_of_two_and_every_fourier_length_is_fast():
+    assert KINDS == ["dct", "dft", "dst", "haar", "hadamard"]
+    assert {n for kind, n in FAST if kind == "dct"} == set(SIZES)
+    assert {n for kind, n in FAST if kind == "haar"} == {n for n in SIZES if n & (n - 1) == 0}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("shape", [(16,), (2, 3, 16), (0, 16)])
+def test_any_number_of_axes_and_strides(kind, shape):
+    x = torch.randn(*shape[:-1], 2 * shape[-1])[..., ::2]
+    matrix = basis(kind, 16, 5).float()
+    torch.testing.assert_close(analysis(kind, x, 5), x @ matrix.T)
+    torch.testing.assert_close(synthesis(kind, x[..., :5], 16), x[..., :5] @ matrix)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("rows", [4, 13, 16])
+def test_gradients_are_those_of_the_products(kind, rows):
+    matrix = basis(kind, 16, rows).float()
+    for fast, product in (
+        (lambda x: analysis(kind, x, rows), lambda x: x @ matrix.T),
+        (lambda z: synthesis(kind, z[..., :rows], 16), lambda z: z[..., :rows] @ matrix),
+    ):
+        found, expected = torch.randn(2, 16, requires_grad=True), None
+        expected = found.detach().clone().requires_grad_()
+        weights = torch.randn_like(product(expected))
+        (fast(found) * weights).sum().backward()
+        (product(expected) * weights).sum().backward()
+        torch.testing.assert_close(found.grad, expected.grad)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_bf16_goes_in_and_comes_out(kind):
+    x = torch.randn(4, 64).bfloat16()
+    out = analysis(kind, x, 16)
+    assert out.dtype == torch.bfloat16
+    torch.testing.assert_close(out.float(), x.float() @ basis(kind, 64, 16).float().T, rtol=0.02, atol=0.05)
+
+
+@pytest.mark.parametrize(("kind", "n"), [("haar", 12), ("hadamard", 12), ("db2", 16), ("random:1", 16)])
+def test_what_has_no_fast_transform_is_refused(kind, n):
+    assert not has_fast(kind, n)
+    for transform in (lambda: analysis(kind, torch.zeros(n), 2), lambda: synthesis(kind, torch.zeros(2), n)):
+        with pytest.raises(ValueError, match=f"no fast transform of kind '{kind}' and length {n}"):
+            transform()
+
+
+def test_more_rows_than_the_length_are_refused():
+    with pytest.raises(ValueError, match="1 to n rows"):
+        synthesis("dct", torch.zeros(9), 8)
