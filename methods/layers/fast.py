@@ -1,8 +1,8 @@
 """Fast transforms: what products with a basis give, in O(n log n), and without the basis.
 
 `analysis(kind, x, rows)` equals x @ basis(kind, n, rows).T and `synthesis(kind, z, n)` equals z @ basis(kind, n, rows),
-both over the last axis, to rounding. Operations of torch only, so gradients come by themselves; half precisions are computed
-in float32, which FFTs need.
+both over the last axis, to rounding. Operations of torch only, so gradients come by themselves; half precisions are
+computed in float32, which FFTs need.
 
   dct, dst   one real FFT of length n of the samples in the order 0, 2, 4, ..., 5, 3, 1 and a turn of each frequency
              (Makhoul 1980, "A fast cosine transform in one and two dimensions"); a sine transform is the cosine
@@ -15,7 +15,7 @@ in float32, which FFTs need.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
@@ -61,8 +61,9 @@ def analysis(kind: str, x: Tensor, rows: int) -> Tensor:
     spectrum = torch.fft.rfft(samples)[..., tables.first : tables.first + len(tables.turn)] * tables.turn
     if tables.parts is None:
         return spectrum.real.to(x.dtype).contiguous()
+    places, part_signs = tables.parts
     parts = torch.view_as_real(spectrum).flatten(-2)
-    return (parts.index_select(-1, tables.parts) * tables.part_signs).to(x.dtype)
+    return (parts.index_select(-1, places) * part_signs).to(x.dtype)
 
 
 def synthesis(kind: str, z: Tensor, n: int) -> Tensor:
@@ -85,7 +86,8 @@ def synthesis(kind: str, z: Tensor, n: int) -> Tensor:
         spectrum = z.float() * tables.turn_back
     else:
         parts = z.new_zeros(*z.shape[:-1], 2 * len(tables.turn), dtype=torch.float32)
-        parts = parts.index_add(-1, tables.parts, z.float() * tables.part_signs)
+        places, part_signs = tables.parts
+        parts = parts.index_add(-1, places, z.float() * part_signs)
         spectrum = torch.view_as_complex(parts.unflatten(-1, (-1, 2))) * tables.turn_back
     if tables.first:
         spectrum = torch.nn.functional.pad(spectrum, (tables.first, 0))
@@ -119,20 +121,23 @@ class _Tables:
     first: int  # lowest frequency that is used
     turn: Tensor  # complex64 [frequencies], times the spectrum from `first` on
     turn_back: Tensor  # complex64 [frequencies], times coefficients to make a spectrum
-    parts: Tensor | None  # int64 [rows], where a coefficient lies among (re, im, re, im, ...); None: re of each
-    part_signs: Tensor | None  # float32 [rows]
+    # int64 [rows], where a coefficient lies among (re, im, re, im, ...), and its sign there, float32; None: re of each
+    parts: tuple[Tensor, Tensor] | None
+
+    def to(self, device: torch.device) -> _Tables:
+        def moved(one: Tensor | None) -> Tensor | None:
+            return None if one is None else one.to(device)
+
+        parts = None if self.parts is None else (self.parts[0].to(device), self.parts[1].to(device))
+        turn, back = self.turn.to(device), self.turn_back.to(device)
+        return _Tables(moved(self.order), moved(self.inverse_order), moved(self.signs), self.first, turn, back, parts)
 
 
 @lru_cache(maxsize=256)
 def _tables(kind: str, n: int, rows: int, device: torch.device) -> _Tables:
     make = _fourier_tables if kind == "dft" else _cosine_tables
     with torch.inference_mode(False), torch.no_grad():  # they outlive this call, and autograd may meet them
-        one = make(kind, n, rows)
-        moved = {
-            field.name: value.to(device) if isinstance(value := getattr(one, field.name), Tensor) else value
-            for field in fields(one)
-        }
-        return _Tables(**moved)
+        return make(kind, n, rows).to(device)
 
 
 def _cosine_tables(kind: str, n: int, rows: int) -> _Tables:
@@ -155,11 +160,8 @@ def _cosine_tables(kind: str, n: int, rows: int) -> _Tables:
     one_part = bool((high == sine).all()) and len(frequency) == len(k) and bool((frequency == k).all())
     if one_part and sine:
         turn, back = 1j * turn, -1j * back
-    parts = None if one_part else 2 * (frequency - first) + high
-    part_signs = None if one_part else (1 - 2 * high.int()).float()
-    return _Tables(
-        order, order.argsort(), signs, first, turn.to(torch.complex64), back.to(torch.complex64), parts, part_signs
-    )
+    parts = None if one_part else (2 * (frequency - first) + high, (1 - 2 * high.int()).float())
+    return _Tables(order, order.argsort(), signs, first, turn.to(torch.complex64), back.to(torch.complex64), parts)
 
 
 def _fourier_tables(kind: str, n: int, rows: int) -> _Tables:
@@ -170,8 +172,8 @@ def _fourier_tables(kind: str, n: int, rows: int) -> _Tables:
     ends = (k == 0) | (2 * k == n)
     scale = torch.where(ends, math.sqrt(1 / n), math.sqrt(2 / n)).double()
     back = scale * torch.where(ends, n, n / 2)
-    complex_tables = [one.to(torch.complex64) for one in (scale, back)]
-    return _Tables(None, None, None, 0, *complex_tables, 2 * frequency + sine, (1 - 2 * sine.int()).float())
+    turn, back = scale.to(torch.complex64), back.to(torch.complex64)
+    return _Tables(None, None, None, 0, turn, back, (2 * frequency + sine, (1 - 2 * sine.int()).float()))
 
 
 def _haar(x: Tensor) -> Tensor:
