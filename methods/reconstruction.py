@@ -9,6 +9,8 @@ Cost     one forward pass of both networks and one linear system a layer, of its
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -18,6 +20,7 @@ from methods.graph import replace_module
 from methods.layers import SpectralConv2d, SpectralLinear
 
 SpectralLayer = SpectralLinear | SpectralConv2d
+Fit = Callable[[nn.Module, Tensor, Tensor], None]
 _RIDGE = 1e-2  # of the mean variance of a regressor: what the images do not show stays as it was projected
 _NOISE = 1e-6  # of its mean square: rounding of sums over a regressor that hardly varies is no signal
 _AT_A_TIME = 32  # images whose patches are held at once
@@ -26,29 +29,32 @@ _AT_A_TIME = 32  # images whose patches are held at once
 class _Fitting(nn.Module):
     """Stands at a layer's place for one pass over [dense network's values; compressed network's values], 2n images."""
 
-    def __init__(self, dense: nn.Module, spectral: SpectralLayer) -> None:
+    def __init__(self, dense: nn.Module, new: nn.Module, fit: Fit) -> None:
         super().__init__()
-        self.dense, self.spectral, self.fitted = dense, spectral, False
+        self.dense, self.new, self.fit, self.fitted = dense, new, fit, False
 
     def forward(self, values: Tensor) -> Tensor:
         ours, theirs = values.chunk(2)
         y = self.dense(ours)
         if not self.fitted:  # a layer that is called twice is fitted where it is called first
-            fit(self.spectral, theirs, y)
+            self.fit(self.new, theirs, y)
             self.fitted = True
-        return torch.cat([y, self.spectral(theirs)])
+        return torch.cat([y, self.new(theirs)])
 
 
 @torch.no_grad()
-def reconstruct(model: GraphModule, layers: dict[str, SpectralLayer], images: Tensor) -> None:
-    """Puts `layers` in place of those at their paths in `model`, each fitted to the output of the one it replaces.
+def reconstruct(model: GraphModule, layers: Mapping[str, nn.Module], images: Tensor, fit: Fit) -> None:
+    """Fits `layers`, in the order of the network, each to the output of the one at its path in `model`, given what the
+    layers fitted before it make of the images. `model` is left as it was.
 
-    The model is in eval mode; images: [n, c, h, w], run as one batch of 2n.
+    The model is in eval mode; images: [n, c, h, w], run as one batch of 2n. fit: (new layer, its inputs, the dense
+    layer's outputs); changes the layer.
     """
+    dense = {path: model.get_submodule(path) for path in layers}
     for path, layer in layers.items():
-        replace_module(model, path, _Fitting(model.get_submodule(path), layer))
+        replace_module(model, path, _Fitting(dense[path], layer, fit))
     model(torch.cat([images, images]))
-    for path, layer in layers.items():
+    for path, layer in dense.items():
         replace_module(model, path, layer)
 
 
@@ -57,7 +63,7 @@ def fit(layer: SpectralLayer, x: Tensor, y: Tensor) -> None:
     groups = layer.groups if isinstance(layer, SpectralConv2d) else 1
     start = layer.coefficients.reshape(groups, len(layer.out_basis), -1).clone()  # [g, keep_out, keep_in * taps]
     for group in range(groups):
-        moments = _Moments(centred=layer.bias is not None)
+        moments = Moments(centred=layer.bias is not None)
         for inputs, outputs in zip(x.split(_AT_A_TIME), y.split(_AT_A_TIME), strict=True):
             moments.add(_regressors(layer, inputs, group), _targets(layer, outputs, group))
         start[group] = moments.solve(start[group].T.double()).T.to(start.dtype)
@@ -68,7 +74,7 @@ def fit(layer: SpectralLayer, x: Tensor, y: Tensor) -> None:
         layer.bias.add_(residual.mean(channels))
 
 
-class _Moments:
+class Moments:
     """Second moments of regressors [rows, taps] and targets [rows, outputs], summed in float64.
 
     centred: about their means, which are those of a bias to take; else about zero.
@@ -91,12 +97,16 @@ class _Moments:
         self.sums = [old + new for old, new in zip(self.sums, sums, strict=True)] if self.sums else sums
         self.products = [a + b for a, b in zip(self.products, products, strict=True)] if self.products else products
 
+    def centred_gram(self) -> Tensor:
+        """Products of regressors with themselves [taps, taps], about their means where these are taken off."""
+        gram = self.products[0]
+        return gram - self.sums[0][:, None] / self.rows * self.sums[0] if self.centred else gram
+
     def solve(self, start: Tensor) -> Tensor:
         """The weights [taps, outputs] of least squared error plus ridge * |weights - start|^2."""
-        gram, cross = self.products
+        gram, cross = self.centred_gram(), self.products[1]
         if self.centred:
-            mean = self.sums[0][:, None] / self.rows
-            gram, cross = gram - mean * self.sums[0], cross - mean * self.sums[1]
+            cross = cross - self.sums[0][:, None] / self.rows * self.sums[1]
         ridge = _RIDGE * gram.diagonal().mean() + _NOISE * self.square
         if not ridge > 0:
             return start

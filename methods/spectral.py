@@ -13,26 +13,23 @@ Fails    the order of channels carries no smoothness, so the projection alone lo
 
 from __future__ import annotations
 
-import copy
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.fx import GraphModule
-from torch.nn.utils import parametrize
 
-from methods.base import CompressionMethod, Effect, Refused, Task
-from methods.graph import modules_called, replace_module
+from methods.graph import replace_module
 from methods.layers import SpectralConv2d, SpectralLinear
 from methods.layers.wavelets import LOW_PASS
-from methods.reconstruction import reconstruct
+from methods.reconstruction import fit
+from methods.replacement import LayerReplacement, channels
 
 
 @dataclass(frozen=True)
-class Spectral(CompressionMethod, ABC):
+class Spectral(LayerReplacement, ABC):
     """Stores the fraction `keep` of each layer's coefficients in the basis that the subclass names.
 
     keep: fraction of the coefficients of each layer that is kept, in (0, 1].
@@ -40,55 +37,25 @@ class Spectral(CompressionMethod, ABC):
     layers: transform convolutions, linear layers or both.
     """
 
-    keep: float = 0.2
-    calibration: int = 256
-    layers: Literal["all", "conv", "linear"] = "all"
-
-    effect = Effect.REPLACES_LAYERS
-
     @property
     @abstractmethod
     def basis(self) -> str:
         """What `methods.layers.bases.basis` calls it."""
 
-    def __post_init__(self) -> None:
-        if not 0 < self.keep <= 1:
-            raise ValueError(f"keep must be in (0, 1], got {self.keep}: pass the fraction of coefficients to keep")
-        if self.calibration < 0:
-            raise ValueError(
-                f"calibration must be at least 0, got {self.calibration}: pass the number of images to fit on"
-            )
-        if self.layers not in ("all", "conv", "linear"):
-            raise ValueError(f"layers must be all, conv or linear, got {self.layers!r}")
+    def shrinks(self, layer: nn.Module) -> bool:
+        """Whether fewer coefficients than weights remain; at keep = 1 every layer but a depthwise one counts."""
+        height, width = channels(layer)
+        return height * width > 1 and (self.keep == 1 or math.prod(corner(height, width, self.keep)) < height * width)
 
-    def unsupported(self, model: GraphModule) -> str | None:
-        """The reason why no layer of `model` can be transformed, or None."""
-        paths = self._transformed(model)
-        if not paths:
-            return f"no layer of kind {self.layers} has channels of which a fraction {self.keep} is fewer"
-        held = [path for path in paths if parametrize.is_parametrized(model.get_submodule(path))]
-        return f"{held[0]} has constraints on its weight, which the transform would drop" if held else None
+    def replaced(self, layer: nn.Module) -> nn.Module:
+        return project(layer, self.keep, self.basis)
 
-    def compress(self, model: GraphModule, task: Task) -> GraphModule:
-        if reason := self.unsupported(model):
-            raise Refused(f"{self.basis} cannot run on this network: {reason}")
-        model = copy.deepcopy(model)
-        layers = {path: project(model.get_submodule(path), self.keep, self.basis) for path in self._transformed(model)}
-        if self.calibration and self.keep < 1:
-            reconstruct(model.eval(), layers, torch.cat(list(task.calibration(self.calibration))))
-        for path, layer in layers.items():
-            replace_module(model, path, layer)
-        return task.finetune(model)
+    def fit(self, new: nn.Module, x: Tensor, y: Tensor) -> None:
+        assert isinstance(new, SpectralLinear | SpectralConv2d)
+        fit(new, x, y)
 
-    def _transformed(self, model: GraphModule) -> list[str]:
-        """Paths of the layers that are replaced."""
-        kinds = {"all": (nn.Conv2d, nn.Linear), "conv": (nn.Conv2d,), "linear": (nn.Linear,)}[self.layers]
-        layers = modules_called(model).items()
-        return [
-            path
-            for path, layer in layers
-            if parametrize.type_before_parametrizations(layer) in kinds and _shrinks(layer, self.keep)
-        ]
+    def put(self, model: GraphModule, path: str, new: nn.Module) -> None:
+        replace_module(model, path, new)
 
 
 @dataclass(frozen=True)
@@ -159,7 +126,7 @@ class RandomBasis(Spectral):
 
 def project(layer: nn.Module, keep: float, basis: str) -> SpectralLinear | SpectralConv2d:
     """The spectral layer nearest to `layer` in L2, of the fraction `keep` of its coefficients."""
-    keep_out, keep_in = corner(*_channels(layer), keep)
+    keep_out, keep_in = corner(*channels(layer), keep)
     if isinstance(layer, nn.Linear):
         return SpectralLinear.of(layer, keep_in, keep_out, basis)
     assert isinstance(layer, nn.Conv2d)
@@ -176,17 +143,3 @@ def corner(height: int, width: int, keep: float) -> tuple[int, int]:
         return rows, min(width, max(1, math.floor(area / rows + 1e-9)))
     rows, columns = corner(width, height, keep)
     return columns, rows
-
-
-def _channels(layer: nn.Module) -> tuple[int, int]:
-    """Outputs and inputs of a layer, of one group."""
-    if isinstance(layer, nn.Linear):
-        return layer.out_features, layer.in_features
-    assert isinstance(layer, nn.Conv2d)
-    return layer.out_channels // layer.groups, layer.in_channels // layer.groups
-
-
-def _shrinks(layer: nn.Module, keep: float) -> bool:
-    """Whether fewer coefficients than weights remain; at keep = 1 every layer but a depthwise one is transformed."""
-    height, width = _channels(layer)
-    return height * width > 1 and (keep == 1 or math.prod(corner(height, width, keep)) < height * width)

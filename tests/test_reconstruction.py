@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from methods.graph import trace
+from methods.graph import replace_module, trace
 from methods.layers import SpectralConv2d, SpectralLinear
 from methods.reconstruction import fit, reconstruct
 from methods.spectral import project
@@ -40,6 +40,12 @@ def inputs(shape) -> torch.Tensor:
 
 def error(layer, x, y) -> float:
     return float((layer(x) - y).square().mean())
+
+
+def put_fitted(network, layers, images):
+    reconstruct(network, layers, images, fit)
+    for path, layer in layers.items():
+        replace_module(network, path, layer)
 
 
 @pytest.mark.parametrize(("kind", "config", "shape"), LAYERS)
@@ -146,13 +152,19 @@ def test_a_fitted_network_is_nearer_to_the_dense_one_also_on_other_images(networ
         plain, fitted = copy.deepcopy(network), copy.deepcopy(network)
         for path, layer in spectral(network).items():
             setattr(plain, path, layer.eval())
-        reconstruct(fitted, spectral(network), x)
+        put_fitted(fitted, spectral(network), x)
         assert error(fitted, others, expected) < 0.5 * error(plain, others, expected)
+
+
+def test_fitting_alone_leaves_the_network_as_it_was(network):
+    before = {name: id(layer) for name, layer in network.named_modules()}
+    reconstruct(network, spectral(network), inputs((8, 3, 8, 7)), fit)
+    assert {name: id(layer) for name, layer in network.named_modules()} == before
 
 
 def test_fitting_leaves_plain_layers_in_eval_mode_and_no_trace_of_itself(network):
     layers = spectral(network)
-    reconstruct(network, layers, inputs((8, 3, 8, 7)))
+    put_fitted(network, layers, inputs((8, 3, 8, 7)))
     kinds = {type(layer) for layer in network.modules()} - {type(network)}
     assert kinds == {SpectralConv2d, SpectralLinear}
     assert all(network.get_submodule(path) is layer for path, layer in layers.items())
@@ -164,11 +176,11 @@ def test_later_layers_are_fitted_to_what_earlier_ones_give(network):
     """The second layer's fit makes up for the first's error: fitted on the dense input instead, it would be worse."""
     x = inputs((32, 3, 8, 7))
     chained = copy.deepcopy(network)
-    reconstruct(chained, spectral(network), x)
+    put_fitted(chained, spectral(network), x)
     apart = copy.deepcopy(network)
     for path, layer in spectral(network).items():
         alone = copy.deepcopy(network)
-        reconstruct(alone, {path: layer}, x)
+        put_fitted(alone, {path: layer}, x)
         setattr(apart, path, layer)
     with torch.no_grad():
         assert error(chained, x, network(x)) < error(apart, x, network(x))
