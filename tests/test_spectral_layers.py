@@ -158,6 +158,52 @@ def test_both_routes_occur_and_do_not_depend_on_the_batch():
     counted(spectral(filled(nn.Linear(3, 4)), 0.9), drawn(5, 3))
 
 
+@pytest.mark.parametrize("kind", ["dct", "dst", "dft", "haar", "hadamard"])
+def test_a_wide_linear_layer_is_fast_and_holds_neither_basis_nor_weight(kind, monkeypatch):
+    layer = SpectralLinear(4096, 2048, 500, 700, basis_kind=kind).eval()
+    assert {layer.path((batch, 4096)) for batch in (1, 7, 256)} == {"fast"}
+    filled(layer)
+    x = drawn(5, 4096)
+    with torch.no_grad():
+        found = layer(x)
+        assert [name for name, _ in layer.named_buffers()] == []
+        assert layer._materialised._weight is None
+        for route in ("factored", "materialised"):
+            take(layer, route, monkeypatch)
+            torch.testing.assert_close(layer(x), found, atol=2e-4, rtol=1e-4)
+
+
+def test_what_pays_for_many_inputs_may_not_for_one():
+    layer = SpectralLinear(1024, 1024, 256, 256)
+    assert (layer.path((1, 1024)), layer.path((256, 1024))) == ("factored", "fast")
+    narrow = SpectralLinear(64, 64, 16, 16)
+    assert (narrow.path((1, 64)), narrow.path((4096, 64))) == ("factored", "factored")
+    assert SpectralLinear(4096, 4096, 1024, 1024, basis_kind="db2").path((256, 4096)) == "factored"
+
+
+def test_gradients_agree_between_routes_of_a_linear_layer(monkeypatch):
+    layer = filled(SpectralLinear(96, 64, 20, 30))
+    x = drawn(4, 96).requires_grad_()
+    slopes = []
+    with torch.enable_grad():
+        for route in ("factored", "materialised", "fast"):
+            take(layer, route, monkeypatch)
+            slopes.append(torch.autograd.grad(layer(x).square().sum(), [x, *layer.parameters()]))
+    for other in slopes[1:]:
+        for one, two in zip(slopes[0], other, strict=True):
+            torch.testing.assert_close(one, two, atol=1e-3, rtol=1e-4)
+
+
+def test_a_fast_layer_in_bf16_is_that_in_fp32_to_bf16s_rounding():
+    layer = filled(SpectralLinear(2048, 2048, 512, 512)).eval()
+    x = drawn(3, 2048)
+    half = copy.deepcopy(layer).bfloat16()
+    assert half.path((3, 2048)) == "fast"
+    y = half(x.bfloat16())
+    assert y.dtype == torch.bfloat16
+    assert (y.float() - layer(x)).norm() < 0.02 * layer(x).norm()
+
+
 def test_gradients_agree_between_routes(monkeypatch):
     new = spectral(convolution(CONVOLUTIONS[2]), 0.3)
     x = drawn(2, 6, 7, 5)

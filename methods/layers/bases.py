@@ -50,20 +50,26 @@ def _dft(n: int, rows: int) -> Tensor:
 def _hadamard(n: int, rows: int) -> Tensor:
     """Walsh-Hadamard functions by rising number of sign changes. A length that is no power of two is cut into those of
     its binary expansion, the largest first, each with its own functions: 12 = 8 + 4; rows go by changes a sample."""
-    blocks, start = [], 0
-    order: list[tuple[float, int]] = []
+    places: list[tuple[float, int, int, int]] = []  # (changes a sample, start of the block, its size, changes)
+    start = 0
     for size in (1 << bit for bit in reversed(range(n.bit_length())) if n >> bit & 1):
-        index = torch.arange(size)
-        parity = torch.zeros(size, size, dtype=torch.int64)
-        for bit in range(size.bit_length() - 1):
-            parity ^= (index[:, None] >> bit & 1) & (index >> bit & 1)
-        signs = 1.0 - 2.0 * parity.double()
-        changes = (signs.diff(dim=1) != 0).sum(1)
-        signs = signs[changes.argsort()] / math.sqrt(size)
-        blocks.append(signs)
-        order += [(row / size, start + row) for row in range(size)]
+        places += [(changes / size, start, size, changes) for changes in range(size)]
         start += size
-    return torch.block_diag(*blocks)[[row for _, row in sorted(order)][:rows]]
+    matrix = torch.zeros(rows, n, dtype=torch.float64)
+    for row, (_, start, size, changes) in zip(matrix, sorted(places), strict=False):
+        row[start : start + size] = _walsh(changes, size)
+    return matrix
+
+
+def _walsh(changes: int, size: int) -> Tensor:
+    """The Walsh function of a power of two samples with that many sign changes, of norm one: its row in Sylvester's
+    matrix has the bits of the Gray code of `changes` from the other end."""
+    gray, bits = changes ^ (changes >> 1), size.bit_length() - 1
+    index, parity = torch.arange(size), torch.zeros(size, dtype=torch.int64)
+    for bit in range(bits):
+        if gray >> bit & 1:
+            parity ^= index >> (bits - 1 - bit) & 1
+    return (1 - 2 * parity).double() / math.sqrt(size)
 
 
 def _random(n: int, rows: int, seed: int = 0) -> Tensor:

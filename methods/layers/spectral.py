@@ -1,12 +1,14 @@
 """Layers stored as the low-frequency coefficients of their weight in an orthonormal basis over channels.
 
 The weight is W = C_out^T S C_in with S the stored coefficients, C_in [keep_in, in] and C_out [keep_out, out] the first
-rows of a basis that is made again from its name, never stored. Two ways of computing the same outputs:
+rows of a basis that is made again from its name, never stored. Ways of computing the same outputs:
 
   factored      C_out^T (S (C_in x)): three small products, a k x k convolution between two 1 x 1 ones
   materialised  W is formed and the dense layer is run
+  fast          linear layers: the same three steps, with fast transforms (methods/layers/fast.py) around S
 
-Whichever costs fewer multiply-accumulates for the shape at hand is taken; `path(input_shape)` tells which.
+The one that a cost model in multiply-accumulates finds cheapest for the shape at hand is taken; `path(input_shape)`
+tells which. The factored and the fast path never hold W, and a layer that is always fast holds no basis either.
 """
 
 from __future__ import annotations
@@ -20,10 +22,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from methods.layers import fast
 from methods.layers.base import CompressedLayer
 from methods.layers.bases import basis
 
-Route = Literal["factored", "materialised"]
+Route = Literal["factored", "materialised", "fast"]
+
+# The cost model: on one core with AVX2, an operation of a fast transform takes as long as this many of a matrix
+# product, and starting the operations of two fast transforms takes as long as this many.
+_FAST_OPERATION = 6.0
+_FAST_START = 500_000
+_COMPILED_BATCH = 32  # assumed where the batch is not to decide
 Pair = int | tuple[int, ...]
 
 
@@ -84,8 +93,6 @@ class SpectralLinear(CompressedLayer):
 
     weights = ("coefficients",)
     scope = "linear"
-    in_basis: Tensor  # C_in [keep_in, in]
-    out_basis: Tensor  # C_out [keep_out, out]
 
     def __init__(
         self,
@@ -98,9 +105,10 @@ class SpectralLinear(CompressedLayer):
     ) -> None:
         super().__init__()
         self.in_features, self.out_features, self.basis_kind = in_features, out_features, basis_kind
-        self.register_buffer("in_basis", basis(basis_kind, in_features, keep_in).float(), persistent=False)
-        self.register_buffer("out_basis", basis(basis_kind, out_features, keep_out).float(), persistent=False)
         self.coefficients = nn.Parameter(torch.zeros(keep_out, keep_in))
+        if self.path() != "fast":  # of one input, for which starting weighs most: it is not always fast
+            self.register_buffer("_in_basis", basis(basis_kind, in_features, keep_in).float(), persistent=False)
+            self.register_buffer("_out_basis", basis(basis_kind, out_features, keep_out).float(), persistent=False)
         self.bias = nn.Parameter(torch.zeros(out_features)) if bias else None
         self._materialised = _Materialised()
 
@@ -115,33 +123,75 @@ class SpectralLinear(CompressedLayer):
                 new.bias.copy_(layer.bias)
         return new
 
+    @property
+    def in_basis(self) -> Tensor:
+        """C_in [keep_in, in]."""
+        return self._basis("_in_basis", self.in_features, self.coefficients.shape[1])
+
+    @property
+    def out_basis(self) -> Tensor:
+        """C_out [keep_out, out]."""
+        return self._basis("_out_basis", self.out_features, self.coefficients.shape[0])
+
+    def _basis(self, name: str, n: int, rows: int) -> Tensor:
+        if name in self._buffers:
+            return self._buffers[name]  # type: ignore[return-value]
+        return basis(self.basis_kind, n, rows).to(self.coefficients.device, self.coefficients.dtype)
+
     def config(self) -> dict[str, Any]:
-        keep_out, keep_in = self.out_basis.shape[0], self.in_basis.shape[0]
+        keep_out, keep_in = self.coefficients.shape
         return {
             "in_features": self.in_features, "out_features": self.out_features, "keep_in": keep_in,
             "keep_out": keep_out, "bias": self.bias is not None, "basis_kind": self.basis_kind,
         }  # fmt: skip
 
     def path_macs(self) -> dict[Route, int]:
-        """Multiply-accumulates for one input vector on each path, the weight at hand."""
-        (keep_in, width), (keep_out, height) = self.in_basis.shape, self.out_basis.shape
-        return {"factored": keep_in * width + keep_out * keep_in + keep_out * height, "materialised": width * height}
+        """Multiply-accumulates for one input vector on each path, the weight at hand; of fast transforms about."""
+        (keep_out, keep_in), width, height = self.coefficients.shape, self.in_features, self.out_features
+        found: dict[Route, int] = {
+            "factored": keep_in * width + keep_out * keep_in + keep_out * height,
+            "materialised": width * height,
+        }
+        if fast.has_fast(self.basis_kind, width) and fast.has_fast(self.basis_kind, height):
+            transforms = self._transform_operations()
+            found["fast"] = keep_out * keep_in + round(transforms)
+        return found
 
     def path(self, input_shape: tuple[int, ...] = ()) -> Route:
-        """The path taken for inputs of this shape (for this layer the same for all)."""
+        """The path taken for inputs of this shape: [..., in], or () for one vector."""
+        batch = math.prod(input_shape[:-1])
         macs = self.path_macs()
-        return "factored" if macs["factored"] < macs["materialised"] else "materialised"
+        costs = {route: float(batch * count) for route, count in macs.items()}
+        if "fast" in costs:
+            costs["fast"] += batch * (_FAST_OPERATION - 1) * self._transform_operations() + _FAST_START
+        return min(costs, key=costs.__getitem__)
+
+    def _transform_operations(self) -> float:
+        (keep_out, keep_in), kind = self.coefficients.shape, self.basis_kind
+        return fast.operations(kind, self.in_features, keep_in) + fast.operations(kind, self.out_features, keep_out)
+
+    def _route(self, x: Tensor) -> Route:
+        """The path for x. Under compilation the batch does not decide; exporters know no fast transform."""
+        if torch.compiler.is_exporting() or torch.jit.is_tracing():
+            macs = self.path_macs()
+            return "factored" if macs["factored"] < macs["materialised"] else "materialised"
+        return self.path((_COMPILED_BATCH, 1) if torch.compiler.is_compiling() else tuple(x.shape))
 
     def macs(self, input_shape: tuple[int, ...], output_shape: tuple[int, ...]) -> int:
-        return math.prod(input_shape[:-1]) * min(self.path_macs().values())
+        return math.prod(input_shape[:-1]) * self.path_macs()[self.path(input_shape)]
 
     def weight(self) -> Tensor:
         """The dense weight [out, in]; kept between calls where that is safe."""
         return self._materialised.weight(self, lambda stored: self.out_basis.T @ stored @ self.in_basis)
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.path() == "materialised":
+        route = self._route(x)
+        if route == "materialised":
             return F.linear(x, self.weight(), self.bias)
+        if route == "fast":
+            inside = F.linear(fast.analysis(self.basis_kind, x, self.coefficients.shape[1]), self.coefficients)
+            y = fast.synthesis(self.basis_kind, inside, self.out_features)
+            return y if self.bias is None else y + self.bias
         return F.linear(F.linear(F.linear(x, self.in_basis), self.coefficients), self.out_basis.T, self.bias)
 
 

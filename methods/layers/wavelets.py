@@ -35,22 +35,49 @@ LOW_PASS: dict[str, tuple[float, ...]] = {
 def wavelet(family: str, n: int, rows: int) -> Tensor:
     """The first `rows` functions of the basis of a family of `LOW_PASS`; float64 [rows, n]. The approximation comes
     first, then details from the coarsest level to the finest, each level from left to right."""
-    approximation, details = torch.eye(n, dtype=torch.float64), []
-    while (m := approximation.shape[0]) > 1:
-        even, last = approximation[: m - m % 2], approximation[m - m % 2 :]
-        low, high = level(family, even.shape[0])
-        details.append(high @ even)
-        approximation = torch.cat([low @ even, last])
-    return torch.cat([approximation, *reversed(details)])[:rows]
+    sizes = [n]  # of the approximations, from the samples to the last
+    while sizes[-1] > 1:
+        sizes.append((sizes[-1] + 1) // 2)
+    units = torch.eye(rows, dtype=torch.float64)
+    signal, start = units[:, :1], 1  # the inverse transform of each unit of coefficients
+    for m in reversed(sizes[:-1]):
+        details = units[:, start : start + m // 2]
+        signal, start = _one_level_up(family, signal, details, m), start + m // 2
+    return signal
+
+
+def _one_level_up(family: str, approximation: Tensor, details: Tensor, m: int) -> Tensor:
+    """The m samples of which these are the approximation [rows, (m + 1)/2] and the details [rows, at most m/2; zero
+    beyond]."""
+    even = m - m % 2
+    samples = approximation.new_zeros(len(approximation), m)
+    for part, filters in ((approximation[:, : even // 2], _low(family)), (details, _high(family))):
+        for offset, weight in enumerate(filters.tolist()):
+            samples.index_add_(1, _positions(family, even)[: part.shape[1], offset], weight * part)
+    if m % 2:
+        samples[:, -1] = approximation[:, -1]
+    return samples
 
 
 def level(family: str, m: int) -> tuple[Tensor, Tensor]:
     """One level for an even number m of samples: approximation and detail rows, float64 [m/2, m] each."""
-    low_pass = torch.tensor(LOW_PASS[family], dtype=torch.float64)
-    length = len(low_pass)
-    signs = torch.tensor([1.0, -1.0], dtype=torch.float64).repeat(length // 2)
-    positions = 2 * torch.arange(m // 2)[:, None] + torch.arange(length) - (length // 2 - 1)
     low, high = torch.zeros(2, m // 2, m, dtype=torch.float64)
-    low.scatter_add_(1, positions % m, low_pass.expand(m // 2, length))
-    high.scatter_add_(1, positions % m, (signs * low_pass.flip(0)).expand(m // 2, length))
+    for rows, filters in ((low, _low(family)), (high, _high(family))):
+        rows.scatter_add_(1, _positions(family, m), filters.expand(m // 2, -1))
     return low, high
+
+
+def _low(family: str) -> Tensor:
+    return torch.tensor(LOW_PASS[family], dtype=torch.float64)
+
+
+def _high(family: str) -> Tensor:
+    """The quadrature mirror of the low-pass filter."""
+    low = _low(family)
+    return torch.tensor([1.0, -1.0], dtype=torch.float64).repeat(len(low) // 2) * low.flip(0)
+
+
+def _positions(family: str, m: int) -> Tensor:
+    """The samples that each filter reads, int64 [m/2, length]."""
+    length = len(LOW_PASS[family])
+    return (2 * torch.arange(m // 2)[:, None] + torch.arange(length) - (length // 2 - 1)) % m
