@@ -15,6 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+Taps = tuple[()] | tuple[int, int]  # rows and columns of a kernel, or none
+
 
 @dataclass(frozen=True)
 class Box:
@@ -29,7 +31,7 @@ class Box:
 
     outputs: int
     inputs: int
-    taps: tuple[int, ...] = ()
+    taps: Taps = ()
     diagonal: int = 0
     tap_diagonal: int = 0
 
@@ -89,7 +91,7 @@ def _triangle(rows: int, columns: int, diagonal: int) -> np.ndarray:
 
 
 def unpack(coefficients: Tensor, places: Tensor, box: Box, groups: int) -> Tensor:
-    """Packed coefficients [groups * rows, columns] as the rectangle [groups * outputs, inputs, *taps], zeros between."""
+    """Packed coefficients [groups * rows, columns] as a rectangle [groups * outputs, inputs, *taps], zeros between."""
     flat = coefficients.reshape(groups, -1)
     padded = torch.cat([flat, flat.new_zeros(groups, 1)], dim=1)
     return padded.index_select(1, places).reshape(groups * box.outputs, *box.shape[1:])

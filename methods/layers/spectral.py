@@ -27,6 +27,7 @@ from torch.nn.utils import parametrize
 from methods.layers import fast
 from methods.layers.base import CompressedLayer
 from methods.layers.bases import basis
+from methods.layers.constraints import original
 from methods.layers.packing import Box, pack, unpack
 
 Route = Literal["factored", "materialised", "fast"]
@@ -96,6 +97,7 @@ class SpectralLinear(CompressedLayer):
 
     weights = ("coefficients",)
     scope = "linear"
+    _places: Tensor  # of a triangle
 
     def __init__(
         self,
@@ -158,7 +160,7 @@ class SpectralLinear(CompressedLayer):
     @torch.no_grad()
     def set_spectrum(self, spectrum: Tensor) -> None:
         """Stores what is kept of `spectrum` [keep_out, keep_in]."""
-        self.coefficients.copy_(pack(spectrum, self.box, 1))
+        original(self, "coefficients").copy_(pack(spectrum, self.box, 1))
 
     def config(self) -> dict[str, Any]:
         return {
@@ -234,6 +236,9 @@ class SpectralConv2d(CompressedLayer):
     scope = "conv"
     in_basis: Tensor  # C_in [keep_in, in/g]; empty [0, 0] where channels are not transformed
     out_basis: Tensor  # C_out [keep_out, out/g]; likewise
+    _row_basis: Tensor  # [kept rows, kh], of transformed taps
+    _column_basis: Tensor  # [kept columns, kw]
+    _places: Tensor  # of a triangle
 
     def __init__(
         self,
@@ -300,7 +305,7 @@ class SpectralConv2d(CompressedLayer):
             if channels:
                 spectrum = _between(spectrum, new.out_basis, new.in_basis.T, layer.groups)
             if keep_taps:
-                spectrum = new._row_basis @ spectrum @ new._column_basis.mT  # type: ignore[operator, union-attr]
+                spectrum = new._row_basis @ spectrum @ new._column_basis.mT
             new.set_spectrum(spectrum)
             if new.bias is not None and layer.bias is not None:
                 new.bias.copy_(layer.bias)
@@ -326,18 +331,18 @@ class SpectralConv2d(CompressedLayer):
         """S [g * keep_out, keep_in, *kept taps], zero where it is not kept."""
         if self.box.is_rectangle:
             return self.coefficients
-        return unpack(self.coefficients, self._places, self.box, self.groups)  # type: ignore[arg-type]
+        return unpack(self.coefficients, self._places, self.box, self.groups)
 
     @torch.no_grad()
     def set_spectrum(self, spectrum: Tensor) -> None:
         """Stores what is kept of `spectrum` [g * keep_out, keep_in, *kept taps]."""
-        self.coefficients.copy_(pack(spectrum, self.box, self.groups))
+        original(self, "coefficients").copy_(pack(spectrum, self.box, self.groups))
 
     def tap_basis(self) -> Tensor | None:
         """The kept functions over the taps, [kept taps, kh * kw]; None where taps are not transformed."""
         if not self.keep_taps:
             return None
-        return torch.kron(self._row_basis, self._column_basis)  # type: ignore[arg-type]
+        return torch.kron(self._row_basis, self._column_basis)
 
     def kernel(self) -> Tensor:
         """The convolution between the channel transforms, [g * keep_out, keep_in, kh, kw]; kept where that is safe."""
@@ -347,7 +352,7 @@ class SpectralConv2d(CompressedLayer):
         spectrum = self.spectrum()
         if not self.keep_taps:
             return spectrum
-        return self._row_basis.mT @ spectrum @ self._column_basis  # type: ignore[operator, union-attr, return-value]
+        return self._row_basis.mT @ spectrum @ self._column_basis
 
     def path_macs(self, input_shape: tuple[int, ...]) -> dict[Route, int]:
         """Multiply-accumulates for one image of this shape on each path, the weight at hand."""
