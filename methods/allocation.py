@@ -58,6 +58,10 @@ def box_for(sides: Sides, keep: float, axes: Axes, triangle: bool) -> Box:
     share = triangle_count(height, width, tap_diagonal) / math.prod(taps)
     if share < keep:  # few taps come in coarse steps: the channels cannot make up for a step too far
         height, width, tap_diagonal, share = *taps, 0, 1.0
+    channels = sides.outputs * sides.inputs
+    if keep * channels < share:  # one coefficient over the channels, of fewer taps
+        height, width, tap_diagonal = _cut(taps[0], taps[1], keep * channels, triangle)
+        return Box(1, 1, (height, width), 0, tap_diagonal)
     rows, columns, diagonal = _cut(sides.outputs, sides.inputs, keep / share, triangle)
     return Box(rows, columns, (height, width), diagonal, tap_diagonal)
 

@@ -41,7 +41,8 @@ class Spectral(LayerReplacement, ABC):
     """Stores the fraction `keep` of the network's coefficients in the basis that the subclass names.
 
     keep: fraction of the coefficients that is kept, in (0, 1].
-    calibration: training images that the coefficients are fitted on before training; 0 leaves them as projected.
+    calibration: training images that the coefficients, or from scratch their scale, are fitted on before training; 0
+        leaves them as projected, or drawn for white inputs.
     layers: transform convolutions, linear layers or both.
     skip: layers to leave alone: `first`, `last`, names with * and ?, a space between.
     axes: of convolutions, transform the channels, the taps (spatial) or both.
@@ -78,7 +79,7 @@ class Spectral(LayerReplacement, ABC):
 
     @property
     def fits(self) -> bool:
-        return super().fits and self.init == "project"
+        return self.calibration > 0 and (self.keep < 1 or self.init == "scratch")
 
     def shrinks(self, layer: nn.Module) -> bool:
         """Whether fewer coefficients than weights remain; at keep = 1 every layer that has an axis to cut counts."""
@@ -103,7 +104,10 @@ class Spectral(LayerReplacement, ABC):
 
     def fit(self, new: nn.Module, x: Tensor, y: Tensor) -> None:
         assert isinstance(new, SpectralLinear | SpectralConv2d)
-        fit(new, x, y)
+        if self.init == "scratch":
+            keep_variance(new, x)
+        else:
+            fit(new, x, y)
 
     def put(self, model: GraphModule, path: str, new: nn.Module) -> None:
         replace_module(model, path, new)
@@ -289,6 +293,18 @@ def draw(layer: nn.Module, generator: torch.Generator) -> None:
     layer.coefficients.copy_(torch.randn(layer.coefficients.shape, generator=generator) * std)
     if layer.bias is not None:
         layer.bias.zero_()
+
+
+@torch.no_grad()
+def keep_variance(layer: nn.Module, x: Tensor) -> None:
+    """Scales the coefficients so that the outputs for `x` have twice its mean square, which a rectifier halves.
+
+    Activations are not white: their mean, and what earlier layers made smooth, lies in the low frequencies that are
+    kept (layer-sequential scaling as in Mishkin, Matas 2016, arXiv 1511.06422)."""
+    assert isinstance(layer, SpectralLinear | SpectralConv2d)
+    found, wanted = layer(x).square().mean(), _HE_GAIN * x.square().mean()
+    if found > 0:
+        layer.coefficients.mul_((wanted / found).sqrt())
 
 
 def kept_fraction(layer: nn.Module) -> float:

@@ -1,4 +1,4 @@
-"""Every transform and every spectral layer again, in NumPy and SciPy, from their definitions: what ours is held against.
+"""Every transform and spectral layer again, in NumPy and SciPy, from their definitions: what ours is held against.
 
 Nothing of `methods` is used here.
 """

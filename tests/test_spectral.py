@@ -1,6 +1,7 @@
 """Laws of the method that makes spectral layers."""
 
 import copy
+import dataclasses
 import io
 import math
 import subprocess
@@ -12,7 +13,7 @@ import pytest
 import torch
 from torch import nn
 
-from bench.artifact import save
+from bench.artifact import load, save, ship
 from methods.allocation import corner
 from methods.base import Task
 from methods.graph import graph_from_data, graph_to_data, modules_called, trace
@@ -73,18 +74,6 @@ def test_at_most_the_fraction_is_kept(network, keep):
         if isinstance(layer, SpectralConv2d | SpectralLinear):
             taps = math.prod(getattr(layer, "kernel_size", (1,))) * getattr(layer, "groups", 1)
             assert taps <= layer.coefficients.numel() <= max(taps, keep * before[path].weight.numel())
-
-
-@pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 9), (10, 84), (512, 512), (3, 64), (120, 16)])
-def test_the_corner_fits_and_is_as_square_as_it_can_be(height, width):
-    assert corner(height, width, 1.0) == (height, width)
-    for keep in (0.001, 0.05, 0.2, 0.5, 0.99):
-        rows, columns = corner(height, width, keep)
-        assert 1 <= rows <= height
-        assert 1 <= columns <= width
-        assert rows * columns <= max(1, keep * height * width)
-        assert rows * columns >= keep * height * width - max(rows, columns) - 1
-        assert abs(rows - columns) <= 3 or min(rows - height, columns - width) == -max(height - rows, width - columns)
 
 
 def test_a_written_graph_with_spectral_layers_reads_back(network):
@@ -149,6 +138,138 @@ def test_without_calibration_images_the_coefficients_are_the_projection(network)
     expected = SpectralConv2d.of(network.second, columns, rows).coefficients
     assert torch.equal(plain.second.coefficients, expected)
     assert not torch.equal(DCT(keep=0.3).compress(network, TASK).second.coefficients, expected)
+
+
+FORMS = [
+    {"axes": "spatial"}, {"axes": "all"}, {"shape": "triangle"}, {"shape": "largest"}, {"budget": "global"},
+    {"axes": "all", "shape": "triangle", "budget": "global"}, {"axes": "all", "shape": "largest", "budget": "global"},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("form", FORMS, ids=str)
+@pytest.mark.parametrize("keep", [0.1, 0.5])
+def test_every_form_keeps_at_most_its_budget_and_is_nearer_when_fitted(network, form, keep):
+    x, replaced = drawn(64, 3, 9, 7), ("first", "second", "depthwise", "narrow", "head")
+    fitted = DCT(keep=keep, **form).compress(network, TASK)
+    plain = DCT(keep=keep, calibration=0, **form).compress(network, TASK)
+    kept = total = least = 0
+    for path in replaced:
+        layer, dense = fitted.get_submodule(path), network.get_submodule(path)
+        if isinstance(layer, SpectralConv2d | SpectralLinear):
+            kept, total = kept + int((layer.coefficients != 0).sum()), total + dense.weight.numel()
+            least += dense.weight.numel() if form.get("axes") == "spatial" and isinstance(dense, nn.Linear) else 0
+            least += math.prod(getattr(layer, "kernel_size", (1,))) * getattr(layer, "groups", 1) * 16
+    assert 0 < kept <= max(least, keep * total)
+    images = drawn(256, 3, 9, 7)  # those that TASK calibrates on
+    assert (fitted(images) - network(images)).norm() <= (plain(images) - network(images)).norm()
+    torch.testing.assert_close(fitted(x).isfinite().all(), torch.tensor(True))
+
+
+@pytest.mark.parametrize("form", FORMS, ids=str)
+def test_every_form_survives_the_file(network, form, tmp_path):
+    small = DCT(keep=0.3, **form).compress(network, TASK)
+    save(small, tmp_path / "small.nnc", {})
+    x = drawn(3, 3, 9, 7)
+    torch.testing.assert_close(load(tmp_path / "small.nnc").model(x), small(x), atol=1e-5, rtol=1e-5)
+
+
+def test_the_largest_coefficients_are_kept_and_their_positions_cost_bytes(network, tmp_path):
+    small = DCT(keep=0.3, shape="largest", calibration=0, layers="linear").compress(network, TASK)
+    whole = DCT(keep=1.0, calibration=0, layers="linear").compress(network, TASK).head.coefficients
+    kept = small.head.coefficients != 0
+    assert int(kept.sum()) == math.floor(0.3 * whole.numel())
+    assert whole[kept].abs().min() >= whole[~kept].abs().max()
+    stored = {}
+    for shape in ("triangle", "largest"):
+        save(ship(DCT(keep=0.3, shape=shape, calibration=0).compress(network, TASK)), tmp_path / "small.nnc", {})
+        stored[shape] = [row for row in load(tmp_path / "small.nnc").ledger if row.tensor == "coefficients"]
+    assert all(row.bytes - 4 * row.nonzeros < 40 for row in stored["triangle"])  # no positions
+    spent = {shape: sum(row.bytes - 4 * row.nonzeros for row in rows) for shape, rows in stored.items()}
+    assert spent["largest"] > spent["triangle"] + 100
+
+
+def test_spatial_axes_reach_depthwise_layers_and_leave_linear_ones(network):
+    small = DCT(keep=0.5, axes="spatial").compress(network, TASK)
+    assert isinstance(small.depthwise, SpectralConv2d)
+    assert isinstance(small.head, nn.Linear)
+    assert "no layer of kind linear" in (DCT(axes="spatial", layers="linear").unsupported(network) or "")
+
+
+@pytest.mark.parametrize(
+    ("skip", "left"),
+    [
+        ("first", {"first"}),
+        ("last", {"head"}),
+        ("first last", {"first", "head"}),
+        ("s*nd n?rrow", {"second", "narrow"}),
+    ],
+)
+def test_layers_are_left_alone_by_place_and_by_name(network, skip, left):
+    after = modules_called(DCT(keep=0.3, skip=skip).compress(network, TASK))
+    dense = {path for path, layer in after.items() if type(layer) in (nn.Conv2d, nn.Linear)}
+    assert dense == left | {"depthwise"}
+
+
+def test_a_name_to_skip_that_no_layer_has_is_refused(network):
+    assert DCT(skip="fist").unsupported(network) == (
+        "skip names 'fist', and no layer is called so: there are first, second, depthwise, narrow, head"
+    )
+
+
+def test_coefficients_are_drawn_for_white_inputs():
+    for layer in (nn.Linear(300, 200), nn.Conv2d(48, 64, 3, padding=1, padding_mode="circular")):
+        small = DCT(init="scratch", calibration=0).compress(trace(nn.Sequential(layer)), TASK)
+        x = drawn(100, 300) if isinstance(layer, nn.Linear) else drawn(20, 48, 12, 12)
+        assert float(small(x).detach().square().mean()) == pytest.approx(2, rel=0.15)
+
+
+def test_from_scratch_activations_keep_their_variance():
+    """Through many rectified layers, where a wrong scale would show as a power of their number."""
+    wide = [one for _ in range(10) for one in (nn.Linear(200, 200), nn.ReLU())]
+    for form in ({}, {"shape": "triangle"}, {"keep": 0.5}):
+        task = dataclasses.replace(TASK, calibration=lambda count: iter([drawn(count, 200)]))
+        small = DCT(init="scratch", **form).compress(trace(nn.Sequential(*wide)), task)
+        y = small(drawn(500, 200))
+        assert 0.5 < y.square().mean() < 2, form
+    padded = {"kernel_size": 3, "padding": 1, "padding_mode": "circular"}
+    convolutions = [one for _ in range(5) for one in (nn.Conv2d(32, 32, **padded), nn.ReLU())]
+    for form in ({}, {"axes": "all", "keep": 0.4}, {"axes": "spatial", "keep": 0.5}):
+        task = dataclasses.replace(TASK, calibration=lambda count: iter([drawn(64, 32, 12, 12)]))
+        small = DCT(init="scratch", **form).compress(trace(nn.Sequential(*convolutions)), task)
+        assert 0.5 < small(drawn(20, 32, 12, 12)).square().mean() < 2, form
+
+
+def test_from_scratch_trains_in_full_with_scaled_decay_and_does_not_use_the_weights(network):
+    asked = []
+
+    def spy(model, **settings):
+        asked.append(settings)
+        return model.eval()
+
+    task = Task(finetune=spy, calibration=TASK.calibration, seed=3)
+    one = DCT(keep=0.3, init="scratch", layers="linear").compress(network, task)
+    with torch.no_grad():
+        network.head.weight.mul_(-2)
+    two = DCT(keep=0.3, init="scratch", layers="linear").compress(network, task)
+    assert torch.equal(one.head.coefficients, two.head.coefficients)
+    share = one.head.coefficients.numel() / network.head.weight.numel()
+    assert asked[0] == {"full": True, "decay": {"head.coefficients": pytest.approx(share)}}
+    DCT(keep=0.3, recipe="full").compress(network, task)
+    DCT(keep=0.3).compress(network, task)
+    DCT(keep=0.3, init="scratch", recipe="finetune", layers="linear").compress(network, task)
+    assert [one["full"] for one in asked[2:]] == [True, False, False]
+    assert asked[2]["decay"] == {}
+
+
+@pytest.mark.parametrize("field", ["axes", "shape", "budget", "init", "recipe"])
+def test_an_unknown_choice_is_refused_by_name(field):
+    with pytest.raises(ValueError, match=f"{field} must be one of .*, got 'none'"):
+        DCT(**{field: "none"})
+
+
+def test_random_coefficients_have_no_largest_ones():
+    with pytest.raises(ValueError, match="shape=largest needs init=project"):
+        DCT(shape="largest", init="scratch")
 
 
 def test_an_unknown_scope_is_refused():
