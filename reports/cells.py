@@ -61,6 +61,12 @@ def ratio(value: Any) -> str:
     return MISSING if number is None else f"{rounded(number)}×"
 
 
+def kept_text(fraction: float) -> str:
+    """A fraction as people say it: 1/8 where it is one over a whole number, else 0.3."""
+    over = round(1 / fraction) if fraction > 0 else 0
+    return f"1/{over}" if over > 1 and abs(1 / fraction - over) < 1e-9 * over else f"{fraction:g}"
+
+
 def exact(value: Any) -> str:
     """A count to its last unit: 2,435."""
     number = known(value)

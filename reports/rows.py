@@ -133,6 +133,11 @@ def same_runtime(record: RunRecord | None, runtime: str) -> RuntimeResult | None
     return next((one for one in results if one.runtime == runtime and one.status == "ok"), None)
 
 
+def first_scored(one: RunRecord) -> RuntimeResult | None:
+    """The first runtime that scored the row."""
+    return next((r for r in one.runtimes if r.status == "ok" and r.accuracy and r.accuracy.seen), None)
+
+
 def _typed(lines: Sequence[dict[str, object]], columns: dict[str, str]) -> pd.DataFrame:
     """A frame with exactly `columns`; text that is missing is empty, numbers that are missing are missing."""
     data = pd.DataFrame(lines, columns=list(columns))

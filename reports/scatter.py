@@ -15,7 +15,7 @@ from matplotlib.lines import Line2D
 from bench.records import RunRecord, RuntimeResult
 from reports import labels
 from reports.cells import byte_unit, shortened
-from reports.rows import DENSE, dense_first, find, middle
+from reports.rows import DENSE, dense_first, find, first_scored, middle
 from reports.statistics import Spread, over_seeds, pareto_front, wilson
 from reports.style import Look, log_axis, looks, new_figure, reserve_below, settle
 
@@ -52,7 +52,7 @@ def accuracy_size(records: Sequence[RunRecord]) -> Figure:
     """Accuracy in the first runtime that ran each row, against the bytes of its file."""
     good = [one for one in dense_first(records) if one.status == "ok" and one.file_bytes > 0]
     unit, factor = byte_unit(one.file_bytes for one in good)
-    samples = [(one, one.file_bytes / factor, _first_scored(one)) for one in good]
+    samples = [(one, one.file_bytes / factor, first_scored(one)) for one in good]
     panel = Panel("", f"file size, {unit} (log scale)", _points(samples))
     return _draw([panel], looks(records), "Accuracy against file size", width=9.0)
 
@@ -84,10 +84,6 @@ def _share_of_dense(one: RunRecord, result: RuntimeResult) -> float:
 
 def _if_ok(result: RuntimeResult) -> RuntimeResult | None:
     return result if result.status == "ok" else None
-
-
-def _first_scored(one: RunRecord) -> RuntimeResult | None:
-    return next((result for result in one.runtimes if result.status == "ok" and result.accuracy), None)
 
 
 def _points(samples: Sequence[tuple[RunRecord, float, RuntimeResult | None]]) -> tuple[Point, ...]:

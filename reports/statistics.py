@@ -68,6 +68,15 @@ def difference(first: tuple[int, int], second: tuple[int, int], confidence: floa
     return p - q - math.hypot(p - low_a, high_b - q), p - q + math.hypot(high_a - p, q - low_b)
 
 
+def beyond_chance(count: int, trials: int, probability: float = 0.025) -> bool:
+    """Whether `count` or more of `trials` 95 % intervals that miss on one side are too many for chance: less likely
+    than 5 % where each misses there with `probability`."""
+    tail = sum(
+        math.comb(trials, k) * probability**k * (1 - probability) ** (trials - k) for k in range(count, trials + 1)
+    )
+    return count > 0 and tail < 0.05
+
+
 def quartiles(samples: Sequence[float]) -> Quartiles:
     """Quartiles by linear interpolation between sorted samples (numpy's default); NaN where there is none."""
     ordered = sorted(samples)
