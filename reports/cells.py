@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pandas as pd
@@ -109,6 +109,12 @@ def markdown(text: str) -> str:
     for sign in "|*_`<>[]#":
         text = text.replace(sign, f"\\{sign}")
     return text
+
+
+def pipe_table(head: Sequence[str], lines: Iterable[Sequence[str]], texts: int = 1) -> str:
+    """A Markdown table of cells that are Markdown; the first `texts` columns to the left, the others to the right."""
+    marks = ["---"] * texts + ["---:"] * (len(head) - texts)
+    return "".join(f"| {' | '.join(line)} |\n" for line in (head, marks, *lines))
 
 
 def latex(text: str) -> str:

@@ -9,7 +9,7 @@ from itertools import pairwise
 from statistics import fmean
 
 from reports.statistics import difference, over_seeds, student_t
-from reports.sweeps import Curve, Panel, Sample
+from reports.sweeps import Curve, Panel, Point, Sample
 
 Share = tuple[float, int]  # accuracy as a fraction, images seen
 
@@ -120,17 +120,18 @@ def over_settings(curve: Curve, control: Curve) -> Difference | None:
 def at_equal_bytes(curve: Curve, control: Curve) -> list[AtBytes]:
     """The two curves at each file size of either that lies in the range of both: accuracy is interpolated over the
     logarithm of the bytes, seed by seed. In rising size; empty where the ranges or the seeds have nothing in common."""
-    ours, theirs = curve.measured, control.measured
+    ours, theirs = _distinct(curve), _distinct(control)
     if not ours or not theirs:
         return []
     low = max(ours[0].file_bytes, theirs[0].file_bytes)
     high = min(ours[-1].file_bytes, theirs[-1].file_bytes)
-    sizes = sorted({p.file_bytes for p in (*ours, *theirs) if low <= p.file_bytes <= high})
-    lines = [(_line(curve, seed), _line(control, seed)) for seed in _seeds(curve) & _seeds(control)]
-    lines = [(a, b) for a, b in lines if len(a) > 1 and len(b) > 1]
-    if not lines:
-        return []
-    return [AtBytes(size, paired([(_read(a, size), _read(b, size)) for a, b in lines])) for size in sizes]
+    found = []
+    for size in sorted({p.file_bytes for p in (*ours, *theirs) if low <= p.file_bytes <= high}):
+        own, its = _read(ours, size), _read(theirs, size)
+        pairs = [(own[seed], its[seed]) for seed in sorted(own.keys() & its.keys())]
+        if pairs:
+            found.append(AtBytes(size, paired(pairs)))
+    return found
 
 
 def _all(settings: Sequence[Setting]) -> list[Difference]:
@@ -146,25 +147,25 @@ def _mean_share(samples: Sequence[Sample]) -> Share:
     return fmean(one.share for one in samples), max(one.accuracy.seen for one in samples)
 
 
-def _seeds(curve: Curve) -> set[int]:
-    return {one.seed for point in curve.points for one in point.samples}
+def _distinct(curve: Curve) -> list[Point]:
+    """The measured points in rising bytes; of those with files of the same size the most accurate."""
+    best: dict[float, Point] = {}
+    for point in curve.measured:
+        size = point.file_bytes
+        if size not in best or _mean_share(point.samples) > _mean_share(best[size].samples):
+            best[size] = point
+    return list(best.values())
 
 
-def _line(curve: Curve, seed: int) -> list[tuple[float, Share]]:
-    """(log bytes, accuracy) of one seed in rising bytes; of files of the same size the best."""
-    best: dict[int, Share] = {}
-    for point in curve.points:
-        for one in point.samples:
-            if one.seed == seed:
-                share = (one.share, one.accuracy.seen)
-                best[one.file_bytes] = max(share, best.get(one.file_bytes, share))
-    return [(math.log(size), share) for size, share in sorted(best.items())]
-
-
-def _read(line: Sequence[tuple[float, Share]], file_bytes: float) -> Share:
-    """The accuracy at a size: on the straight line between its neighbours, at the ends theirs."""
-    where = min(max(math.log(file_bytes), line[0][0]), line[-1][0])
-    for (x0, (a, seen)), (x1, (b, _)) in pairwise(line):
-        if where <= x1:
-            return a + (b - a) * (where - x0) / (x1 - x0), seen
-    raise AssertionError("the size was cut to the line's ends")
+def _read(points: Sequence[Point], file_bytes: float) -> dict[int, Share]:
+    """The accuracy of each seed at a size in the points' range: a point's own, or on the straight line between its two
+    neighbours, of the seeds that both have."""
+    for point in points:
+        if point.file_bytes == file_bytes:
+            return {one.seed: (one.share, one.accuracy.seen) for one in point.samples}
+    left, right = next((a, b) for a, b in pairwise(points) if a.file_bytes < file_bytes < b.file_bytes)
+    weight = math.log(file_bytes / left.file_bytes) / math.log(right.file_bytes / left.file_bytes)
+    return {
+        a.seed: (a.share + weight * (b.share - a.share), a.accuracy.seen)
+        for a, b in _same_seed(left.samples, right.samples)
+    }

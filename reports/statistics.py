@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from statistics import NormalDist, fmean, median, stdev
 
 UNSTABLE_SPREAD = 0.10  # interquartile range above this share of the median: the timing is called unstable
@@ -99,6 +100,7 @@ def over_seeds(values: Sequence[float], confidence: float = 0.95, limits: tuple[
     return Spread(len(known), mean, std, max(mean - half, limits[0]), min(mean + half, limits[1]))
 
 
+@cache
 def student_t(probability: float, freedom: int) -> float:
     """The quantile of Student's t at `probability` in (0.5, 1), by bisection of the closed form for whole `freedom`."""
     low, high = 0.0, 2.0

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
@@ -15,7 +17,7 @@ from bench.records import RunRecord
 from reports.cells import byte_unit, kept_text, shortened
 from reports.comparisons import Setting, at_settings, counterpart
 from reports.style import COLOURS, MARKERS, log_axis, new_figure
-from reports.sweeps import RANDOM, Curve, Panel, Point, interval, sweeps
+from reports.sweeps import RANDOM, Panel, Point, interval, sweeps
 
 PANEL = 4.1  # inches, width and height of a panel
 MOST_COLUMNS = 3
@@ -144,7 +146,7 @@ def _curve(axes: Axes, points: Sequence[Point], factor: float, look: CurveLook) 
     axes.plot(sizes, means, **_style(look))
 
 
-def _style(look: CurveLook) -> dict[str, object]:
+def _style(look: CurveLook) -> dict[str, Any]:
     face = look.colour if look.filled else "white"
     return {
         "color": look.colour, "marker": look.marker, "linestyle": look.line, "linewidth": 1.5, "markersize": 6,
@@ -174,7 +176,7 @@ def _close_up(axes: Axes, panel: Panel) -> None:
 
 
 def _legend(figure: Figure, table: dict[str, CurveLook], *, dense: bool) -> None:
-    handles = [Line2D([], [], label=shortened(name, NAME), **_style(look)) for name, look in table.items()]  # type: ignore[arg-type]
+    handles = [Line2D([], [], label=shortened(name, NAME), **_style(look)) for name, look in table.items()]
     if dense:
         handles.append(Line2D([], [], color="#000000", linewidth=1.0, label="dense"))
     widest = max(len(str(handle.get_label())) for handle in handles) + 8
@@ -183,7 +185,7 @@ def _legend(figure: Figure, table: dict[str, CurveLook], *, dense: bool) -> None
     figure.set_figheight(figure.get_figheight() + 0.22 * lines)
     legend = figure.legend(handles=handles, loc="outside lower center", ncols=across, fontsize=9, frameon=False)
     text = "bars, and grey around dense: 95 % interval of the mean over seeds; of two seeds std; of one Wilson's"
-    legend.set_title(text, prop={"size": 8.5})
+    legend.set_title(text, prop=FontProperties(size=8.5))
 
 
 def _compared(panel: Panel) -> dict[str, list[Setting]]:

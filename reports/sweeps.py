@@ -158,7 +158,9 @@ def sweeps(records: Sequence[RunRecord]) -> list[Panel]:
         chosen = [_curve(named[one], one, points) for one, points in found[place].items() if one in long]
         if chosen:
             name = " ".join([*([f"{place[0]} on {place[1]},"] if len(places) > 1 else []), _scope(place[2])])
-            panels.append(Panel(*place, _dense(records, *place[:2]), tuple(sorted(chosen, key=lambda one: one.order)), name))
+            panels.append(
+                Panel(*place, _dense(records, *place[:2]), tuple(sorted(chosen, key=lambda one: one.order)), name)
+            )
     return panels
 
 
