@@ -8,10 +8,10 @@ from statistics import fmean
 
 from bench.records import RunRecord
 from reports.cells import counted, one_line, shortened
+from reports.chains import methods, parse
 from reports.rows import DENSE, first_scored
 from reports.statistics import pareto_front
 from reports.style import COLOURS, MARKERS, Look
-from reports.sweeps import parse
 
 CROWD = 25  # compressed rows, seeds not counted: with more, only the best are named and listed
 LISTED = 25  # lines of a list in a crowd
@@ -86,7 +86,7 @@ def shared_reasons(records: Sequence[RunRecord]) -> list[str]:
 
 def family(chain: str) -> str:
     """The methods of a chain without their settings."""
-    return "+".join(name for name, _ in parse(chain))
+    return "+".join(methods(parse(chain)))
 
 
 def family_looks(records: Sequence[RunRecord]) -> dict[str, Look]:

@@ -5,16 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bench.records import RunRecord
+from reports.basis_findings import BASIS_RULE, basis_sentences, basis_table
 from reports.sweep_figures import has_gain, has_sweep
-from reports.sweep_findings import (
-    BASIS_RULE,
-    BYTES_RULE,
-    basis_sentences,
-    basis_table,
-    bytes_sentences,
-    bytes_table,
-    reach_sentences,
-)
+from reports.sweep_findings import BYTES_RULE, bytes_sentences, bytes_table, reach_sentences
 from reports.sweep_table import reach_table, sweep_tables
 from reports.sweeps import sweeps
 

@@ -7,22 +7,19 @@ records does not matter: seeds, points, curves and panels have an order of their
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from statistics import fmean
 
 from bench.records import Accuracy, RunRecord
+from reports.chains import LEAST, Place, Stages, methods, names_of, placed, swept_settings, without
 from reports.rows import DENSE, first_scored, reference, same_runtime
 from reports.statistics import over_seeds, wilson
 
-LEAST = 3  # values of one hyperparameter that make a sweep
 BASES = ("dct", "dst", "dft", "wavelet", "hadamard")  # fixed orthonormal bases: what random_basis is the control of
 RANDOM = "random_basis"
 PEERS = ("lowrank", "prune")  # what spectral layers are held against at equal bytes
 SCOPES = ("linear", "conv", "all")
-
-Stage = tuple[str, tuple[tuple[str, str], ...]]  # name, its settings in order
 
 
 @dataclass(frozen=True)
@@ -84,7 +81,7 @@ class Curve:
     """The rows of a panel that differ in the swept value only."""
 
     name: str  # the methods, and of their settings those that tell curves of the same methods apart
-    stages: tuple[Stage, ...]  # without the swept value and without what the panel stands for
+    stages: Stages  # without the swept value and without what the panel stands for
     points: tuple[Point, ...]  # in rising value
 
     @property
@@ -126,32 +123,24 @@ class Panel:
     name: str  # what a report calls it
 
 
-@dataclass(frozen=True)
-class _Row:
-    net: str
-    dataset: str
-    scope: str
-    stages: tuple[Stage, ...]  # without the scope
-
-
 def sweeps(records: Sequence[RunRecord]) -> list[Panel]:
     """The panels of a run with their curves, those with LEAST values or more in some panel; empty where none is.
 
     Of each sequence of methods that hyperparameter is swept which takes the most values, the others being equal.
     """
-    rows: dict[_Row, list[RunRecord]] = {}
+    rows: dict[Place, list[RunRecord]] = {}
     for one in records:
         if one.chain != DENSE:
-            rows.setdefault(_row(one), []).append(one)
-    swept = _swept(rows)
-    found: dict[tuple[str, str, str], dict[tuple[Stage, ...], list[Point]]] = {}
+            rows.setdefault(placed(one.net, one.dataset, one.chain), []).append(one)
+    swept = swept_settings(rows)
+    found: dict[tuple[str, str, str], dict[Stages, list[Point]]] = {}
     for row, of_row in rows.items():
-        if (names := _names(row.stages)) in swept:
-            rest, key, text = _without(row.stages, *swept[names])
+        if (names := methods(row.stages)) in swept:
+            rest, key, text = without(row.stages, *swept[names])
             point = _point(f"{key}={text}", float(text), of_row, records)
             found.setdefault((row.net, row.dataset, row.scope), {}).setdefault(rest, []).append(point)
     long = {stages for curves in found.values() for stages, points in curves.items() if len(points) >= LEAST}
-    named = _named(long)
+    named = names_of(long)
     places = {place[:2] for place in found}
     panels = []
     for place in sorted(found, key=lambda one: (one[:2], _rank(one[2], SCOPES))):
@@ -173,55 +162,6 @@ def interval(samples: Sequence[Sample]) -> tuple[float, float, float]:
     if len(samples) == 2:
         return spread.mean, max(0.0, spread.mean - spread.std), min(1.0, spread.mean + spread.std)
     return spread.mean, spread.low, spread.high
-
-
-def parse(chain: str) -> tuple[Stage, ...]:
-    """The stages of a chain's canonical text."""
-    parts = (stage.split(":") for stage in chain.split("+"))
-    return tuple((name, tuple((k, v) for k, _, v in (s.partition("=") for s in settings))) for name, *settings in parts)
-
-
-def _row(one: RunRecord) -> _Row:
-    (name, settings), *rest = parse(one.chain)
-    scope = dict(settings).get("layers", "")
-    first = (name, tuple(setting for setting in settings if setting[0] != "layers"))
-    return _Row(one.net, one.dataset, scope, (first, *rest))
-
-
-def _names(stages: Sequence[Stage]) -> tuple[str, ...]:
-    return tuple(name for name, _ in stages)
-
-
-def _swept(rows: Iterable[_Row]) -> dict[tuple[str, ...], tuple[int, int]]:
-    """For each sequence of methods that is swept: which setting of which stage."""
-    values: dict[tuple[tuple[str, ...], tuple[int, int], object], set[float]] = {}
-    for row in rows:
-        for i, (_, settings) in enumerate(row.stages):
-            for j, (_, text) in enumerate(settings):
-                if (number := _number(text)) is not None:
-                    others = (row.net, row.dataset, row.scope, _without(row.stages, i, j)[0])
-                    values.setdefault((_names(row.stages), (i, j), others), set()).add(number)
-    chosen: dict[tuple[str, ...], tuple[int, int]] = {}
-    for (names, where, _), numbers in sorted(values.items(), key=lambda item: (-len(item[1]), item[0][1])):
-        if len(numbers) >= LEAST:
-            chosen.setdefault(names, where)
-    return chosen
-
-
-def _without(stages: tuple[Stage, ...], i: int, j: int) -> tuple[tuple[Stage, ...], str, str]:
-    """The stages without setting j of stage i, and that setting's key and text."""
-    name, settings = stages[i]
-    key, text = settings[j]
-    rest = (name, settings[:j] + settings[j + 1 :])
-    return (*stages[:i], rest, *stages[i + 1 :]), key, text
-
-
-def _number(text: str) -> float | None:
-    try:
-        number = float(text)
-    except ValueError:
-        return None
-    return number if math.isfinite(number) else None
 
 
 def _point(text: str, value: float, of_row: Sequence[RunRecord], records: Sequence[RunRecord]) -> Point:
@@ -250,22 +190,8 @@ def _dense(records: Sequence[RunRecord], net: str, dataset: str) -> tuple[Sample
     return tuple(sorted((s for one in own if (s := _sample(one, records))), key=lambda one: one.seed))
 
 
-def _curve(name: str, stages: tuple[Stage, ...], points: Sequence[Point]) -> Curve:
+def _curve(name: str, stages: Stages, points: Sequence[Point]) -> Curve:
     return Curve(name, stages, tuple(sorted(points, key=lambda one: one.value)))
-
-
-def _named(curves: Iterable[tuple[Stage, ...]]) -> dict[tuple[Stage, ...], str]:
-    """A name of each: its methods, and the settings in which curves of the same methods differ."""
-    named = {}
-    for _, group in groupby(sorted(curves, key=lambda one: (_names(one), one)), key=_names):
-        same = list(group)
-        for stages in same:
-            parts = []
-            for i, (method, settings) in enumerate(stages):
-                differ = [pair for pair in settings if any(pair not in other[i][1] for other in same)]
-                parts.append(":".join([method, *(f"{key}={text}" for key, text in differ)]))
-            named[stages] = "+".join(parts)
-    return named
 
 
 def _scope(scope: str) -> str:
