@@ -11,6 +11,7 @@ from statistics import fmean
 from reports.statistics import difference, over_seeds, student_t
 from reports.sweeps import Curve, Panel, Point, Sample
 
+SAME_BYTES = 0.05  # of a file's size: a method that stores other things at the same setting is not compared there
 Share = tuple[float, int]  # accuracy as a fraction, images seen
 
 
@@ -86,12 +87,13 @@ def counterpart(panel: Panel, curve: Curve, method: str) -> Curve | None:
 
 
 def at_settings(curve: Curve, control: Curve) -> list[Setting]:
-    """The two curves at each swept value that both have, on the seeds that both have, in falling value."""
+    """The two curves at each swept value that both have, on the seeds that both have, in falling value; only where the
+    files are as large as each other, to SAME_BYTES."""
     theirs = {point.text: point for point in control.points}
     found = []
     for point in reversed(curve.points):
         other = theirs.get(point.text)
-        pairs = _same_seed(point.samples, other.samples) if other else []
+        pairs = [(a, b) for a, b in _same_seed(point.samples, other.samples) if _as_large(a, b)] if other else []
         if pairs:
             shares = [((a.share, a.accuracy.seen), (b.share, b.accuracy.seen)) for a, b in pairs]
             found.append(Setting(point.text, point.value, paired(shares)))
@@ -132,6 +134,10 @@ def at_equal_bytes(curve: Curve, control: Curve) -> list[AtBytes]:
         if pairs:
             found.append(AtBytes(size, paired(pairs)))
     return found
+
+
+def _as_large(own: Sample, other: Sample) -> bool:
+    return abs(own.file_bytes / other.file_bytes - 1) <= SAME_BYTES
 
 
 def _all(settings: Sequence[Setting]) -> list[Difference]:

@@ -128,6 +128,13 @@ def test_only_the_random_basis_with_the_same_settings_is_a_counterpart() -> None
     assert counterpart(panel, curve_of(panel, "dct"), RANDOM) is curve_of(panel, "random_basis")
 
 
+def test_files_of_other_sizes_are_not_compared_at_the_same_setting() -> None:
+    records = spectral_run(methods=("dct", "random_basis"), scopes=("all",))
+    smaller = [dataclasses.replace(r, file_bytes=r.file_bytes // 2) if "dct" in r.chain else r for r in records]
+    assert len(basis_sentences(sweeps(records))) == 1
+    assert basis_sentences(sweeps(smaller)) == []
+
+
 def test_differences_turn_with_their_sides_and_are_those_planted() -> None:
     for seeds in ((0,), (0, 1), (0, 1, 2)):
         [panel] = sweeps(spectral_run(cosine_wins, scopes=("conv",), seeds=seeds))
