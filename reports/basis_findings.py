@@ -14,8 +14,8 @@ BASIS_RULE = (
     f"A basis counts as better than `{RANDOM}` where the 95 % interval of its mean gain over the compared settings "
     "lies above zero and it is better outside the interval at one setting at least, or where it is so at more settings "
     "than chance explains (2.5 % each, together less likely than 5 %); as worse likewise. Settings are compared at the "
-    "same value, seed by seed, where the files differ by at most 5 %; of one seed the interval is that of the test images alone, and says nothing of another "
-    "training."
+    "same value, seed by seed, where the files differ by at most 5 %; of one seed the interval is that of the test "
+    "images alone, and says nothing of another training."
 )
 
 
