@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pandas as pd
@@ -61,6 +61,12 @@ def ratio(value: Any) -> str:
     return MISSING if number is None else f"{rounded(number)}×"
 
 
+def kept_text(fraction: float) -> str:
+    """A fraction as people say it: 1/8 where it is one over a whole number, else 0.3."""
+    over = round(1 / fraction) if fraction > 0 else 0
+    return f"1/{over}" if over > 1 and abs(1 / fraction - over) < 1e-9 * over else f"{fraction:g}"
+
+
 def exact(value: Any) -> str:
     """A count to its last unit: 2,435."""
     number = known(value)
@@ -103,6 +109,12 @@ def markdown(text: str) -> str:
     for sign in "|*_`<>[]#":
         text = text.replace(sign, f"\\{sign}")
     return text
+
+
+def pipe_table(head: Sequence[str], lines: Iterable[Sequence[str]], texts: int = 1) -> str:
+    """A Markdown table of cells that are Markdown; the first `texts` columns to the left, the others to the right."""
+    marks = ["---"] * texts + ["---:"] * (len(head) - texts)
+    return "".join(f"| {' | '.join(line)} |\n" for line in (head, marks, *lines))
 
 
 def latex(text: str) -> str:

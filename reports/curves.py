@@ -13,17 +13,20 @@ from matplotlib.ticker import MaxNLocator
 
 from bench.records import EpochLog, RunRecord
 from reports.cells import shortened
+from reports.crowd import left_out, named
 from reports.rows import DENSE, dense_first
 from reports.style import Look, looks, new_figure
 
 LABEL = 44  # characters of a label in the legend
+MOST_RUNS = 12  # chains that a crowd's figure shows
 WIDTH = 10.0  # inches
 CHARACTERS = 125  # of the legend's font that fit in WIDTH
 
 
 def training_curves(records: Sequence[RunRecord]) -> Figure:
     """Validation accuracy and training loss per epoch. Left the dense training, right the fine-tuning of each chain."""
-    ordered = dense_first(records)
+    chosen = named(records, MOST_RUNS)
+    ordered = dense_first(chosen)
     dense = [(one, logs) for one in ordered if one.chain == DENSE and (logs := stage_logs(one))]
     tuned = [(one, logs) for one in ordered if one.chain != DENSE and (logs := stage_logs(one))]
     parts = [(text, runs) for text, runs in (("dense training", dense), ("fine-tuning", tuned)) if runs]
@@ -31,13 +34,15 @@ def training_curves(records: Sequence[RunRecord]) -> Figure:
         return _nothing()
     figure = new_figure(WIDTH, 6.6)
     grid = figure.subplots(2, len(parts), squeeze=False, sharex="col")
-    table = looks(records)
+    table = looks(chosen)
     for column, (text, runs) in enumerate(parts):
         _column(grid[0, column], grid[1, column], text, runs, table)
     if dense and tuned:
         _reference(grid[0, 1], dense)
     _legend(figure, [*dense, *tuned], table)
-    figure.suptitle("Training: validation accuracy and loss per epoch", fontsize=12)
+    rest = left_out(records, chosen)
+    title = "Training: validation accuracy and loss per epoch" + (f";\n{rest}" if rest else "")
+    figure.suptitle(title, fontsize=12)
     return figure
 
 

@@ -12,6 +12,7 @@ from reports.curves import training_curves
 from reports.layers import layer_bytes
 from reports.scatter import accuracy_latency, accuracy_size
 from reports.style import save, styled
+from reports.sweep_figures import has_gain, has_sweep, sweep_accuracy, sweep_gain
 
 FIGURES: dict[str, Callable[[Sequence[RunRecord]], Figure]] = {
     "accuracy_size": accuracy_size,
@@ -21,7 +22,17 @@ FIGURES: dict[str, Callable[[Sequence[RunRecord]], Figure]] = {
 }
 
 
+def figures_of(records: Sequence[RunRecord]) -> dict[str, Callable[[Sequence[RunRecord]], Figure]]:
+    """The figures that a run's report has: those of FIGURES, and of a run with sweeps those of sweeps."""
+    found = dict(FIGURES)
+    if has_sweep(records):
+        found["sweep_accuracy"] = sweep_accuracy
+    if has_gain(records):
+        found["sweep_gain"] = sweep_gain
+    return found
+
+
 def draw_figures(records: Sequence[RunRecord], folder: Path) -> list[Path]:
-    """Writes every figure of FIGURES into `folder`, NAME.png and NAME.svg."""
+    """Writes every figure of a run into `folder`, NAME.png and NAME.svg."""
     with styled():
-        return [path for name, draw in FIGURES.items() for path in save(draw(records), folder, name)]
+        return [path for name, draw in figures_of(records).items() for path in save(draw(records), folder, name)]

@@ -6,9 +6,10 @@ from collections.abc import Iterator, Sequence
 
 from bench.records import Accuracy, RunRecord, RuntimeResult
 from reports.cells import counted, markdown, percent, rounded
+from reports.comparisons import paired
 from reports.curves import stage_logs
 from reports.rows import DENSE, reference, same_runtime, unstable
-from reports.statistics import difference, over_seeds, quartiles
+from reports.statistics import quartiles
 
 MUCH = 0.03  # of accuracy: a row further below dense is explained
 RISING = 0.005  # of validation accuracy in the last epoch: training had not settled
@@ -51,9 +52,9 @@ def cannot_be_told_apart(records: Sequence[RunRecord]) -> list[str]:
             found.setdefault((one.chain, one.label, result.runtime), []).append((own, dense))
     runtimes: dict[tuple[str, str], list[str]] = {}
     for (chain, label, runtime), pairs in found.items():
-        low, high, how = _interval(pairs)
-        if chain != DENSE and low <= 0 <= high:
-            text = f"difference {100 * low:+.2f} to {100 * high:+.2f} points ({how})"
+        gap = paired([((share(own), own.seen), (share(dense), dense.seen)) for own, dense in pairs])
+        if chain != DENSE and not gap.better and not gap.worse:
+            text = f"difference {100 * gap.low:+.2f} to {100 * gap.high:+.2f} points ({gap.how})"
             runtimes.setdefault((label, text), []).append(markdown(runtime))
     return [f"`{label}` in {', '.join(names)}: {text}" for (label, text), names in runtimes.items()]
 
@@ -90,15 +91,6 @@ def _scored(one: RunRecord, dense: RunRecord | None) -> Iterator[tuple[RuntimeRe
         own, other = result.accuracy, beside.accuracy if beside else None
         if result.status == "ok" and own and other and own.seen and other.seen:
             yield result, own, other
-
-
-def _interval(pairs: Sequence[tuple[Accuracy, Accuracy]]) -> tuple[float, float, str]:
-    if len(pairs) == 1:
-        own, dense = pairs[0]
-        low, high = difference((own.correct, own.seen), (dense.correct, dense.seen))
-        return low, high, "95 %, Newcombe, on one seed"
-    spread = over_seeds([share(own) - share(dense) for own, dense in pairs])
-    return spread.low, spread.high, f"95 %, Student's t, over {spread.count} seeds"
 
 
 def _training_facts(one: RunRecord, dense: RunRecord) -> list[str]:

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from bench.records import RunRecord
 from reports.cells import byte_unit, bytes_text, shortened
+from reports.crowd import left_out, named
 from reports.rows import DENSE, dense_first, reference
 from reports.style import looks, new_figure
 
@@ -18,13 +19,15 @@ LARGEST = 20
 COLUMNS = 4
 MOST_PANELS = 12
 CONTAINER = "(container)"
-NAME = 30  # characters of a chain above its panel
+NAMES = ((30, 10.0), (34, 8.5))  # characters of a chain above its panel, and the size of the font that they fit in
 LAYER = 42  # characters of a layer's path
 
 
 def layer_bytes(records: Sequence[RunRecord]) -> Figure:
-    """Small multiples: a panel a chain (the first MOST_PANELS), a line a layer, the dense file's bars grey behind."""
-    shown = _one_a_chain(records)
+    """Small multiples: a panel a chain (the first MOST_PANELS, of a crowd those along the Pareto front), a line a
+    layer, the dense file's bars grey behind."""
+    chosen = named(records, MOST_PANELS)
+    shown = _one_a_chain(chosen)
     dense = next((r for one in shown if (r := reference(one, records)) and r.ledger), None)
     compressed = [one for one in shown if one.chain != DENSE]
     panels = compressed[:MOST_PANELS] or shown
@@ -37,17 +40,19 @@ def layer_bytes(records: Sequence[RunRecord]) -> Figure:
     rows = math.ceil(len(panels) / columns)
     names = 0.5 + 0.065 * max(len(text) for text, _ in lines)  # inches
     figure = new_figure(names + 2.6 * max(2, columns), 0.9 + rows * (1.1 + 0.17 * len(lines)))
-    figure.suptitle(_title(records, panels, len(compressed), dense), fontsize=12)
+    text = left_out(records, chosen) or _first(panels, compressed)
+    figure.suptitle(_title(records, panels, text, dense), fontsize=12)
     grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
     unit, factor = byte_unit([max(max(one.values()) for one in sizes.values())])
-    table = looks(records)
+    table = looks(chosen)
+    letters, size = NAMES[any(len(one.label) > NAMES[0][0] for one in panels)]
     for index, axes in enumerate(grid.flat):
         if index >= len(panels):
             axes.set_visible(False)
             continue
         one = panels[index]
         _bars(axes, lines, before, sizes[one.case_id], factor, table[one.chain].colour)
-        axes.set_title(f"{shortened(one.label, NAME)}\n{bytes_text(one.file_bytes)}", fontsize=10)
+        axes.set_title(f"{shortened(one.label, letters)}\n{bytes_text(one.file_bytes)}", fontsize=size)
         if index + columns >= len(panels):
             axes.set_xlabel(f"stored bytes, {unit}")
             axes.tick_params(labelbottom=True)
@@ -70,13 +75,20 @@ def _within(layer: str, known: set[str]) -> str:
     return next((name for name in inside if name in known), layer)
 
 
-def _title(records: Sequence[RunRecord], panels: Sequence[RunRecord], chains: int, dense: RunRecord | None) -> str:
+def _title(records: Sequence[RunRecord], panels: Sequence[RunRecord], text: str, dense: RunRecord | None) -> str:
     title = "Bytes per layer"
     if len({one.seed for one in records}) > 1:
         title += f", seed {panels[0].seed}"
-    if chains > len(panels):
-        title += f", the first {len(panels)} of {chains} rows"
-    return f"{title}; grey: the dense file, {bytes_text(dense.file_bytes)}" if dense else title
+    title += f", {text}" if text else ""
+    if not dense:
+        return title
+    return title + (";\n" if len(title) > 60 else "; ") + f"grey: the dense file, {bytes_text(dense.file_bytes)}"
+
+
+def _first(panels: Sequence[RunRecord], compressed: Sequence[RunRecord]) -> str:
+    if len(compressed) <= len(panels):
+        return ""
+    return f"the first {len(panels)} of {len(compressed)} rows"
 
 
 def _one_a_chain(records: Sequence[RunRecord]) -> list[RunRecord]:
@@ -94,11 +106,11 @@ def _lines(before: dict[str, int], files: Sequence[dict[str, int]]) -> list[tupl
     if len(layers) > MOST_LAYERS:
         largest = set(sorted(layers, key=lambda name: -before[name])[:LARGEST])
         layers = [name for name in layers if name in largest]
-    named: list[tuple[str, list[str] | None]] = [(shortened(name, LAYER), [name]) for name in layers]
+    lines: list[tuple[str, list[str] | None]] = [(shortened(name, LAYER), [name]) for name in layers]
     others = {name for one in files for name in one} - set(layers) - {CONTAINER}
     if others:
-        named.append((f"{len(others)} other layers", None))
-    return [*named, ("header, graph, checksums", [CONTAINER])]
+        lines.append((f"{len(others)} other layers", None))
+    return [*lines, ("header, graph, checksums", [CONTAINER])]
 
 
 def _bars(
@@ -119,8 +131,8 @@ def _bars(
 
 
 def _per_line(lines: Sequence[tuple[str, list[str] | None]], totals: dict[str, int]) -> list[int]:
-    named = {name for _, names in lines for name in names or ()}
-    rest = sum(size for name, size in totals.items() if name not in named)
+    own = {name for _, names in lines for name in names or ()}
+    rest = sum(size for name, size in totals.items() if name not in own)
     return [rest if names is None else sum(totals.get(name, 0) for name in names) for _, names in lines]
 
 

@@ -7,10 +7,13 @@ from typing import Any
 
 from bench.records import RunRecord
 from reports.cells import counted, markdown, one_line, percent, rounded
+from reports.crowd import LISTED, is_crowd, left_out, listed, named, shared_reasons
 from reports.findings import behind_dense, cannot_be_told_apart, reasons, unstable_timings
 from reports.rows import DENSE, dense_first, frame, several_seeds, summary
+from reports.sweep_page import sweep_section
 from reports.table import markdown_summary, markdown_table
 
+MOST_SIDE_BY_SIDE = 12  # texts of a fact that differs between records
 CAPTIONS = {
     "accuracy_size": "Accuracy against file size",
     "accuracy_latency": "Accuracy against latency, batch 1, in each runtime",
@@ -21,9 +24,12 @@ CAPTIONS = {
 
 def page(records: Sequence[RunRecord], *, title: str, command: str) -> str:
     """The page as Markdown; figures are expected in `figures/`, tables beside it."""
-    table = frame(records)
-    parts = [f"# {markdown(title)}\n", _fenced(command), _what_ran(records), "## Table\n", markdown_table(table)]
-    parts.append(_reading(records))
+    shown = named(records)
+    table = frame(shown)
+    parts = [f"# {markdown(title)}\n", _fenced(command), _what_ran(records), sweep_section(records), "## Table\n"]
+    if text := left_out(records, shown):
+        parts.append(f"Dense and {text}. All rows: [table.md](table.md).\n")
+    parts += [markdown_table(table), _reading(records)]
     if several_seeds(table):
         parts += ["## Over seeds\n", markdown_summary(summary(table))]
         parts.append("Mean, sample standard deviation, and Student's t interval of the mean over the seeds.\n")
@@ -86,14 +92,21 @@ def _dense(records: Sequence[RunRecord]) -> str:
 
 
 def _findings(records: Sequence[RunRecord]) -> str:
+    wrong = reasons(records)
+    if is_crowd(records) and len(wrong) > LISTED:
+        wrong = [markdown(line) for line in shared_reasons(records)]
     sections = (
-        ("What went wrong", reasons(records)),
+        ("What went wrong", wrong),
         ("Rows more than 3 points below dense", behind_dense(records)),
         ("Rows that cannot be told apart from dense", cannot_be_told_apart(records)),
         ("Timings that are not steady", unstable_timings(records)),
         ("Notes", [f"`{one.label}`, seed {one.seed}: {markdown(n)}" for one in records for n in one.notes]),
     )
-    parts = [f"## {head}\n\n" + "".join(f"- {line}\n" for line in lines) for head, lines in sections if lines]
+    parts = [
+        f"## {head}\n\n" + "".join(f"- {line}\n" for line in listed(lines, records, "[table.csv](table.csv)"))
+        for head, lines in sections
+        if lines
+    ]
     return "\n".join(parts)
 
 
@@ -127,15 +140,17 @@ def _environment(records: Sequence[RunRecord]) -> str:
 
 
 def _artifacts(records: Sequence[RunRecord]) -> str:
+    shown = named(records)
     lines = [
         f"| {markdown(one.label)} | {one.seed} | {markdown(one.artifact)} | {one.file_bytes:,} | `{one.sha256}` |"
-        for one in dense_first(records)
+        for one in dense_first(shown)
         if one.sha256
     ]
     if not lines:
         return ""
     head = ["| method | seed | file | bytes | SHA-256 |", "| --- | ---: | --- | ---: | --- |"]
-    return "\n".join(["## Files\n", *head, *lines, ""])
+    more = f"\nThe files of {text}; of all: [table.csv](table.csv).\n" if (text := left_out(records, shown)) else ""
+    return "\n".join(["## Files\n", *head, *lines, more])
 
 
 def flat(facts: dict[str, Any], prefix: str = "") -> dict[str, str]:
@@ -161,6 +176,8 @@ def _together(values: Sequence[str]) -> str:
     try:
         numbers = sorted(different, key=float)
     except ValueError:
+        if len(different) > MOST_SIDE_BY_SIDE:
+            return f"{len(different)} different, {min(different)} to {max(different)}"
         return " / ".join(different)
     return different[0] if len(different) == 1 else f"{numbers[0]} to {numbers[-1]}"
 

@@ -133,6 +133,11 @@ def same_runtime(record: RunRecord | None, runtime: str) -> RuntimeResult | None
     return next((one for one in results if one.runtime == runtime and one.status == "ok"), None)
 
 
+def first_scored(one: RunRecord) -> RuntimeResult | None:
+    """The first runtime that scored the row."""
+    return next((r for r in one.runtimes if r.status == "ok" and r.accuracy and r.accuracy.seen), None)
+
+
 def _typed(lines: Sequence[dict[str, object]], columns: dict[str, str]) -> pd.DataFrame:
     """A frame with exactly `columns`; text that is missing is empty, numbers that are missing are missing."""
     data = pd.DataFrame(lines, columns=list(columns))
@@ -145,9 +150,10 @@ def _summary_line(group: pd.DataFrame, runtime: str) -> dict[str, object]:
     reasons = [f"{line.status}: {line.reason}" for line in group.itertuples() if line.status != "ok"]
     line: dict[str, object] = {"method": group["method"].iloc[0], "runtime": runtime, "chain": group["chain"].iloc[0]}
     line |= {"seeds": len(group), "ok": len(good), "reason": reasons[0] if reasons else ""}
-    for name in SUMMARISED:
+    values = good[list(SUMMARISED)].to_numpy(dtype=float, na_value=math.nan)  # [seeds, quantities]
+    for column, name in enumerate(SUMMARISED):
         limits = (0.0, 1.0) if name in SHARES else UNBOUNDED
-        spread = over_seeds([float(value) for value in good[name].dropna()], limits=limits)
+        spread = over_seeds(values[:, column].tolist(), limits=limits)
         line |= {f"{name}_mean": spread.mean, f"{name}_std": spread.std}
         line |= {f"{name}_low": spread.low, f"{name}_high": spread.high}
     return line

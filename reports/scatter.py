@@ -15,7 +15,8 @@ from matplotlib.lines import Line2D
 from bench.records import RunRecord, RuntimeResult
 from reports import labels
 from reports.cells import byte_unit, shortened
-from reports.rows import DENSE, dense_first, find, middle
+from reports.crowd import CROWD, family, family_looks, is_crowd
+from reports.rows import DENSE, dense_first, find, first_scored, middle
 from reports.statistics import Spread, over_seeds, pareto_front, wilson
 from reports.style import Look, log_axis, looks, new_figure, reserve_below, settle
 
@@ -47,14 +48,27 @@ class Panel:
     unit: str
     points: tuple[Point, ...]
 
+    @property
+    def front(self) -> list[Point]:
+        """The points that no other beats at lower or the same cost."""
+        return [self.points[i] for i in pareto_front([(one.cost, one.accuracy) for one in self.points])]
+
+    @property
+    def named(self) -> list[Point]:
+        """The points that are labelled and drawn with their intervals: all, of a crowd dense and the Pareto front."""
+        if len(self.points) <= CROWD + 1:
+            return list(self.points)
+        front = self.front
+        return [one for one in self.points if one.chain == DENSE or one in front]
+
 
 def accuracy_size(records: Sequence[RunRecord]) -> Figure:
     """Accuracy in the first runtime that ran each row, against the bytes of its file."""
     good = [one for one in dense_first(records) if one.status == "ok" and one.file_bytes > 0]
     unit, factor = byte_unit(one.file_bytes for one in good)
-    samples = [(one, one.file_bytes / factor, _first_scored(one)) for one in good]
+    samples = [(one, one.file_bytes / factor, first_scored(one)) for one in good]
     panel = Panel("", f"file size, {unit} (log scale)", _points(samples))
-    return _draw([panel], looks(records), "Accuracy against file size", width=9.0)
+    return _draw([panel], _looks(records), "Accuracy against file size", width=9.0)
 
 
 def accuracy_latency(records: Sequence[RunRecord]) -> Figure:
@@ -71,7 +85,11 @@ def accuracy_latency(records: Sequence[RunRecord]) -> Figure:
         samples = [(one, _share_of_dense(one, result), _if_ok(result)) for one, result in results]
         panels.append(Panel(name, _LATENCY_AXIS, _points(samples)))
     panels = panels or [Panel("", _LATENCY_AXIS, ())]
-    return _draw(panels, looks(records), "Accuracy against latency, batch 1", width=9.0)
+    return _draw(panels, _looks(records), "Accuracy against latency, batch 1", width=9.0)
+
+
+def _looks(records: Sequence[RunRecord]) -> dict[str, Look]:
+    return family_looks(records) if is_crowd(records) else looks(records)
 
 
 def _share_of_dense(one: RunRecord, result: RuntimeResult) -> float:
@@ -84,10 +102,6 @@ def _share_of_dense(one: RunRecord, result: RuntimeResult) -> float:
 
 def _if_ok(result: RuntimeResult) -> RuntimeResult | None:
     return result if result.status == "ok" else None
-
-
-def _first_scored(one: RunRecord) -> RuntimeResult | None:
-    return next((result for result in one.runtimes if result.status == "ok" and result.accuracy), None)
 
 
 def _points(samples: Sequence[tuple[RunRecord, float, RuntimeResult | None]]) -> tuple[Point, ...]:
@@ -122,9 +136,12 @@ def _draw(panels: Sequence[Panel], table: dict[str, Look], title: str, width: fl
 def _try(
     panels: Sequence[Panel], table: dict[str, Look], title: str, width: float, *, numbered: bool, reach: float
 ) -> Figure | None:
-    numbers = {chain: index for index, chain in enumerate(dict.fromkeys(p.chain for one in panels for p in one.points))}
+    numbers = {chain: index for index, chain in enumerate(dict.fromkeys(p.chain for one in panels for p in one.named))}
     names = {point.chain: point.label for panel in panels for point in panel.points}
-    key = [f"{index}  {shortened(names[chain], KEY_LABEL)}" for chain, index in numbers.items()] if numbered else []
+    key = [(chain, f"{index}  {shortened(names[chain], KEY_LABEL)}") for chain, index in numbers.items() if numbered]
+    if any(len(panel.named) < len(panel.points) for panel in panels):
+        families = {family(chain): chain for chain in names if chain != DENSE}
+        key = [(chain, shortened(name, KEY_LABEL)) for name, chain in sorted(families.items())] + key
     lines = math.ceil(len(key) / 2)
     height = 0.5 + 4.6 * len(panels) + KEY_LINE_INCHES * (lines + 1)
     figure = new_figure(width, height)
@@ -138,10 +155,10 @@ def _try(
     settle(figure)
     renderer = figure.canvas.get_renderer()  # type: ignore[attr-defined]
     for axes, panel in zip(grid, panels, strict=True):
-        texts = [str(numbers[p.chain]) if numbered else shortened(p.label, LABEL) for p in panel.points]
+        texts = [str(numbers[p.chain]) if numbered else shortened(p.label, LABEL) for p in panel.named]
         if len(set(texts)) < len(texts) or not _label(axes, panel, texts, table, renderer, reach=reach):
             return None
-    for index, (chain, text) in enumerate(zip(numbers, key, strict=False)):
+    for index, (chain, text) in enumerate(key):
         left, up = (0.03, 0.52)[index // lines], (lines - index % lines - 0.5) * KEY_LINE_INCHES / height
         look = table[chain]
         figure.add_artist(Line2D([left], [up], marker=look.marker, color=look.colour, markersize=7, linestyle=""))
@@ -152,6 +169,10 @@ def _try(
 def _caption(panels: Sequence[Panel]) -> str:
     several = any(len(point.seeds) > 1 for panel in panels for point in panel.points)
     bars = "mean over seeds with its 95 % interval, seeds as small marks" if several else "bars: 95 % Wilson intervals"
+    named, points = max(((len(panel.named), len(panel.points)) for panel in panels), key=lambda one: one[1])
+    if named < points:
+        bars = "bars: 95 % intervals over seeds" if several else bars
+        return f"named: dense (dotted) and the Pareto front (dashed), of {points - 1} rows; {bars}"
     return f"{bars}; dashed: Pareto front; dotted: dense"
 
 
@@ -164,7 +185,12 @@ def _panel(axes: Axes, panel: Panel, table: dict[str, Look]) -> None:
         axes.set_yticks([])
         axes.text(0.5, 0.5, "no row was measured", transform=axes.transAxes, ha="center", va="center")
         return
+    named = panel.named
     for point in panel.points:
+        if point not in named:
+            look = table[point.chain]
+            axes.plot([point.cost], [point.accuracy], look.marker, color=look.colour, markersize=4, alpha=0.4, zorder=2)
+    for point in named:
         look = table[point.chain]
         dense = point.chain == DENSE
         error = [[point.accuracy - point.low], [point.high - point.accuracy]]
@@ -183,8 +209,8 @@ def _panel(axes: Axes, panel: Panel, table: dict[str, Look]) -> None:
         if len(point.seeds) > 1:
             costs, accuracies = zip(*point.seeds, strict=True)
             axes.scatter(costs, accuracies, marker=look.marker, s=12, color=look.colour, alpha=0.5)
-    front = [panel.points[i] for i in pareto_front([(one.cost, one.accuracy) for one in panel.points])]
-    axes.plot([p.cost for p in front], [p.accuracy for p in front], color="#999999", linestyle="--", zorder=1)
+    front = [(one.cost, one.accuracy) for one in panel.front]
+    axes.plot(*zip(*front, strict=True), color="#999999", linestyle="--", zorder=1)
     _limits(axes, panel)
 
 
@@ -205,15 +231,17 @@ def _label(
     """Labels the points of a panel; False where the texts do not fit."""
     if not panel.points:
         return True
-    where = [tuple(map(float, axes.transData.transform((p.cost, p.accuracy)))) for p in panel.points]
+    named = panel.named
+    where = [tuple(map(float, axes.transData.transform((p.cost, p.accuracy)))) for p in named]
     points = [labels.Box(x, y, x, y).grown(9) for x, y in where]
-    lines = []
-    for (x, _), point in zip(where, panel.points, strict=True):
+    others = [axes.transData.transform((p.cost, p.accuracy)) for p in panel.points if p not in named]
+    lines = [labels.Box(float(x), float(y), float(x), float(y)).grown(3) for x, y in others]
+    for (x, _), point in zip(where, named, strict=True):
         ends = axes.transData.transform([(point.cost, point.low), (point.cost, point.high)])  # [2, 2]
         lines.append(labels.Box(x - 3, float(ends[0, 1]), x + 3, float(ends[1, 1])))
     lines += [box for line in axes.lines if line.get_linestyle() in ("--", ":") for box in _along(line)]
-    anchors = [(point.cost, point.accuracy) for point in panel.points]
-    colours = [table[point.chain].colour for point in panel.points]
+    anchors = [(point.cost, point.accuracy) for point in named]
+    colours = [table[point.chain].colour for point in named]
     placed = labels.place(axes, anchors, texts, colours, renderer=renderer, points=points, lines=lines, reach=reach)
     return placed is not None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from statistics import NormalDist, fmean, median, stdev
 
 UNSTABLE_SPREAD = 0.10  # interquartile range above this share of the median: the timing is called unstable
@@ -68,6 +69,15 @@ def difference(first: tuple[int, int], second: tuple[int, int], confidence: floa
     return p - q - math.hypot(p - low_a, high_b - q), p - q + math.hypot(high_a - p, q - low_b)
 
 
+def beyond_chance(count: int, trials: int, probability: float = 0.025) -> bool:
+    """Whether `count` or more of `trials` 95 % intervals that miss on one side are too many for chance: less likely
+    than 5 % where each misses there with `probability`."""
+    tail = sum(
+        math.comb(trials, k) * probability**k * (1 - probability) ** (trials - k) for k in range(count, trials + 1)
+    )
+    return count > 0 and tail < 0.05
+
+
 def quartiles(samples: Sequence[float]) -> Quartiles:
     """Quartiles by linear interpolation between sorted samples (numpy's default); NaN where there is none."""
     ordered = sorted(samples)
@@ -90,6 +100,7 @@ def over_seeds(values: Sequence[float], confidence: float = 0.95, limits: tuple[
     return Spread(len(known), mean, std, max(mean - half, limits[0]), min(mean + half, limits[1]))
 
 
+@cache
 def student_t(probability: float, freedom: int) -> float:
     """The quantile of Student's t at `probability` in (0.5, 1), by bisection of the closed form for whole `freedom`."""
     low, high = 0.0, 2.0

@@ -106,29 +106,30 @@ def write_whole(path: Path, content: bytes) -> Path:
 _LEAST_TICKS, _MOST_TICKS = 3, 9
 
 
-def log_axis(axes: Axes, values: Sequence[float], unit: str) -> None:
-    """A logarithmic x axis around `values` (positive) with plain numbers at 1, 2, 5 or finer, and at most ten ticks."""
+def log_axis(axes: Axes, values: Sequence[float], unit: str, most: int = _MOST_TICKS) -> None:
+    """A logarithmic x axis around `values` (positive) with plain numbers at 1, 2, 5 or finer, and at most `most` ticks
+    where a decade or more is shown."""
     low, high = min(values), max(values)
     room = max(1.25, (high / low) ** 0.08)
     low, high = low / room, high * room
     axes.set_xlim(low, high)  # first: a change of scale would autoscale, which warns where all values are the same
     axes.set_xscale("log")
-    marks = ticks(low, high)
+    marks = ticks(low, high, most)
     axes.set_xticks(marks, [f"{mark:g}" for mark in marks])
     axes.set_xticks([], minor=True)
     axes.set_xlabel(unit)
 
 
-def ticks(low: float, high: float) -> list[float]:
-    """From three to nine values, 1, 2, 5 or finer of each decade; on a short stretch, where those are too few, evenly
+def ticks(low: float, high: float, most: int = _MOST_TICKS) -> list[float]:
+    """From three to `most` values, 1, 2, 5 or finer of each decade; on a short stretch, where those are too few, evenly
     spaced ones."""
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    decades = decades[:: math.ceil(len(decades) / _MOST_TICKS)]
+    decades = decades[:: math.ceil(len(decades) / most)]
     found: list[float] = []
     for steps in ((1.0,), (1.0, 3.0), (1.0, 2.0, 5.0), (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0)):
         marks = [float(f"{step * 10.0**decade:.3g}") for decade in decades for step in steps]
         marks = [mark for mark in marks if low <= mark <= high]
-        if len(marks) > _MOST_TICKS:
+        if len(marks) > most:
             break
         found = marks
     if len(found) < _LEAST_TICKS:

@@ -25,6 +25,7 @@ from reports.cells import (
     ratio,
     rounded,
 )
+from reports.crowd import left_out, listed, named, shared_reasons
 from reports.rows import frame, several_seeds, summary
 
 Row = dict[str, Any]
@@ -101,15 +102,20 @@ def readable(table: pd.DataFrame) -> list[Column]:
 
 def terminal_table(records: Sequence[RunRecord], width: int = 80) -> Table:
     """The fewest columns that tell the rows apart, for a terminal of `width` columns; one line per chain and runtime,
-    with several seeds their mean and its interval. Reasons of what went wrong stand below."""
-    table = frame(records)
+    with several seeds their mean and its interval. Reasons of what went wrong stand below. Of a crowd the best rows."""
+    shown = named(records)
+    table = frame(shown)
     over = several_seeds(table)
     rows = _rows(summary(table)) if over else _rows(table)
     means = {name: f"{name}_mean" if over else name for name in table.columns}
     columns = _terminal_columns(means, rows, wide=width >= WIDE)
     interval = f"mean of {table['seed'].nunique()} seeds, ± 95 % of the mean" if over else "± 95 % Wilson"
     reasons = list(dict.fromkeys(f"{row['method']}: {_trouble(row)}" for row in rows if _trouble(row)))
-    caption = [f"accuracy: {interval}; ratio and speed-up: dense / compressed; b1, b32: batch size", *reasons]
+    caption = [f"accuracy: {interval}; ratio and speed-up: dense / compressed; b1, b32: batch size"]
+    if text := left_out(records, shown):
+        caption.append(f"shown: dense and {text}; all rows: table.md, table.csv")
+        reasons = listed(shared_reasons(records), records, "table.md")
+    caption += reasons
     drawn = Table(
         box=box.SIMPLE_HEAD,
         caption=Text("\n".join(caption)),

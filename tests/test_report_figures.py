@@ -12,11 +12,15 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from bench.records import Accuracy, EpochLog, Measurement, RunRecord
-from reports.figures import FIGURES
+from reports.crowd import front
+from reports.figures import FIGURES, figures_of
 from reports.labels import Box, arrange, measured
 from reports.layers import bytes_by_layer
 from reports.style import looks, new_figure, settle, styled, ticks
+from reports.sweep_figures import curve_looks
+from reports.sweeps import sweeps
 from tests.records_example import KINDS, densenet_layers, example, failed, record, sweep, with_runtime
+from tests.sweep_example import METHODS, equal, plain, spectral_run, with_troubles
 
 
 @given(st.floats(1e-6, 1e6), st.floats(1.5, 1e15))
@@ -43,6 +47,13 @@ def nothing_finite() -> list[RunRecord]:
 
 
 LONG = "prune:sparsity={}:layers=convolutional:scope=global:schedule=cubic+qat:bits=8:per_channel=true"
+
+
+def steep(method: str, scope: str, keep: float, seed: int) -> float:
+    """Accuracies from dense to chance, and small differences beside large ones."""
+    return max(0.1, plain(method, scope, keep, seed) - 0.02 * (1 / keep - 1) * (method in ("dst", "hadamard")))
+
+
 SETS = {
     "four": example,
     "sweep": sweep,
@@ -59,6 +70,12 @@ SETS = {
         record("dense", accuracy=1.1, runtimes=("eager",)),
         record("dct", accuracy=-1.0),
     ],
+    "spectral, three seeds": lambda: with_troubles(spectral_run(steep, seeds=(0, 1, 2))),
+    "spectral, equal": lambda: spectral_run(equal, scopes=("conv",)),
+    "spectral, one basis": lambda: spectral_run(
+        methods=("dct", "random_basis"), scopes=("all",), keeps=(0.5, 0.4, 0.3)
+    ),
+    "spectral, two seeds without controls": lambda: spectral_run(methods=METHODS[:4], scopes=("conv",), seeds=(0, 1)),
     "120 layers": lambda: [record(chain, layers=densenet_layers(), runtimes=("eager",)) for chain in KINDS],
 }
 
@@ -99,7 +116,7 @@ def check_texts(figure: Figure) -> None:
 def test_no_texts_overlap_or_leave_the_figure(name: str) -> None:
     records = SETS[name]()
     with styled():
-        for figure in FIGURES.values():
+        for figure in figures_of(records).values():
             check_texts(figure(records))
 
 
@@ -121,6 +138,38 @@ def test_every_axis_names_its_quantity_and_unit() -> None:
             labels = [text for one in axes for text in (one.get_xlabel(), one.get_ylabel()) if text]
             assert labels
             assert all(re.search(r", (%|ms|[kMG]?B|nats)\b|epoch|, %", text) for text in labels), labels
+
+
+def test_sweeps_have_their_figures_and_other_runs_do_not() -> None:
+    assert set(figures_of(example())) == set(FIGURES)
+    assert set(figures_of(sweep())) == {*FIGURES, "sweep_accuracy"}
+    assert set(figures_of(spectral_run(scopes=("conv",)))) == {*FIGURES, "sweep_accuracy", "sweep_gain"}
+
+
+def test_eleven_curves_look_different_and_controls_are_grey_and_broken() -> None:
+    table = curve_looks(sweeps(spectral_run()))
+    assert len(table) == len(METHODS) == len(set(table.values()))
+    assert {name for name, look in table.items() if look.line != "-"} == {"random_basis", "lowrank", "prune"}
+    greys = [look.colour for look in table.values() if look.line != "-"]
+    assert all(len({colour[1:3], colour[3:5], colour[5:7]}) == 1 for colour in greys)
+    assert all(look.line == "-" for look in curve_looks(sweeps(spectral_run(methods=("prune",)))).values())
+
+
+def test_of_a_crowd_the_front_is_named_and_all_rows_are_drawn() -> None:
+    records = spectral_run(scopes=("all", "conv"))
+    with styled():
+        axes = FIGURES["accuracy_size"](records).axes[0]
+    texts = {text.get_text() for text in axes.texts}
+    labels = {one.label for one in records if one.chain in front(records)}
+    assert {"dense", *labels} == texts
+    places = {(float(x), float(y)) for line in axes.lines for x, y in line.get_xydata()}  # type: ignore[union-attr]
+    drawn = {(round(x, 3), round(y, 3)) for x, y in places}
+    for one in records:
+        accuracy = one.runtimes[0].accuracy
+        assert accuracy is not None
+        assert (round(one.file_bytes / 1e6, 3), round(100 * accuracy.correct / accuracy.seen, 3)) in {
+            (round(x * factor, 3), y) for x, y in drawn for factor in (1.0, 1e-3)
+        }
 
 
 def test_every_point_is_named_and_chains_look_different() -> None:
