@@ -14,8 +14,11 @@ class UsageError(ValueError):
 def nearest(name: str, known: Iterable[str]) -> str:
     """`did you mean 'x'?` for the known name closest to `name`, or the list of what is known."""
     known = sorted(known)
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
+    close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    if not close:
+        return f"known: {', '.join(known)}"
+    swapped = (one for one in close if sorted(one) == sorted(name))  # letters out of order are the likelier slip
+    return f"did you mean {next(swapped, close[0])!r}?"
 
 
 def first_line(error: BaseException) -> str:
