@@ -103,7 +103,9 @@ def task(finetune=None) -> Task:
     return Task(finetune=finetune, calibration=lambda count: iter(images(64)[:count].split(16)))
 
 
-def train_a_little(model: GraphModule, *, lr_scale: float = 1.0, steps: int = 4) -> GraphModule:
+def train_a_little(
+    model: GraphModule, *, lr_scale: float = 1.0, steps: int = 4, full: bool = False, decay: dict | None = None
+) -> GraphModule:
     """Stands for the harness's fine-tuning."""
     model.train()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1 * lr_scale, momentum=0.9)

@@ -153,7 +153,7 @@ class NotTrainedOnTheGrid(AssertionError):
     pass
 
 
-def train_and_watch(model, *, lr_scale=1.0):
+def train_and_watch(model, *, lr_scale=1.0, full=False, decay=None):
     """Fine-tuning that fails unless every layer multiplies rounded weights with rounded activations in train mode."""
     watched = []
 

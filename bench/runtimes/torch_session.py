@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.fx import GraphModule
 
 from bench.runtimes.base import RuntimeFailure, Session, one_line, word_on_zeros
+from bench.runtimes.routes import routes_taken
 from methods.layers import kind_of, weights
 from methods.layers.quantization import is_quantized
 
@@ -36,12 +37,18 @@ class EagerSession(Session):
         """stored: the network as it was read, which says what is simulated; module: what runs."""
         self._module, self._device = module.to(device), torch.device(device)
         self._kernels = _kernels_of_layers(stored, module)
+        self._shapes: set[tuple[int, ...]] = set()  # of the batches run, [n, c, h, w]
 
     def run(self, images: np.ndarray) -> np.ndarray:
+        self._shapes.add(images.shape)
         return _run(self._module, images, self._device)
 
     def kernels(self) -> str:
-        return self._kernels
+        """The layers that multiply, and the ways that spectral ones took for the smallest and largest batch so far."""
+        if not self._shapes:
+            return self._kernels
+        least, most = min(self._shapes), max(self._shapes)
+        return self._kernels + routes_taken(self._module, least[1:], (least[0], most[0]), self._device)
 
 
 class InductorSession(Session):

@@ -1,0 +1,57 @@
+"""A row names the way that each spectral layer computes in, for the batches that ran."""
+
+import numpy as np
+import torch
+from torch import nn
+
+from bench.runtimes import RUNTIMES
+from bench.runtimes.routes import routes_taken
+from methods.graph import trace
+from methods.layers import SpectralConv2d, SpectralLinear
+from tests.drawing import filled
+
+CPU = torch.device("cpu")
+
+
+def network() -> nn.Module:
+    return trace(
+        filled(
+            nn.Sequential(
+                SpectralConv2d(64, 64, 3, 8, 8, padding=1),
+                nn.ReLU(),
+                SpectralConv2d(64, 2, 1, 60, 2),
+                nn.Flatten(),
+                SpectralLinear(128, 10, 3, 3),
+            )
+        )
+    ).eval()
+
+
+def test_the_row_names_what_was_taken_for_the_batches_that_ran():
+    model = network()
+    session = RUNTIMES["eager"].load(model, None, threads=1, device="cpu")
+    before = session.kernels()
+    assert "factored" not in before
+    for batch in (1, 5):
+        session.run(np.zeros((batch, 64, 8, 8), dtype=np.float32))
+    expected = [
+        model.get_submodule("0").path((1, 64, 8, 8)),
+        model.get_submodule("2").path((1, 64, 8, 8)),
+        model.get_submodule("4").path((1, 128)),
+    ]
+    assert expected == ["factored", "materialised", "factored"]
+    assert session.kernels() == before + " (2 factored, 1 materialised)"
+    assert "fp32 SpectralConv2d x2, fp32 SpectralLinear x1" in before
+
+
+def test_batches_that_take_different_ways_are_told_apart(monkeypatch):
+    monkeypatch.setattr(SpectralLinear, "path", lambda self, shape=(1,): "fast" if shape[0] > 9 else "factored")
+    model = trace(nn.Sequential(nn.Flatten(), SpectralLinear(12, 10, 3, 3)))
+    assert routes_taken(model, (3, 2, 2), (1, 32, 1), CPU) == " (batch 1: 1 factored; batch 32: 1 fast)"
+
+
+def test_nothing_is_said_where_nothing_is_chosen_and_no_hook_is_left():
+    model = network()
+    assert routes_taken(nn.Conv2d(3, 4, 3), (3, 5, 5), (1, 2), CPU) == ""
+    routes_taken(model, (64, 8, 8), (1,), CPU)
+    assert not any(layer._forward_pre_hooks for layer in model.modules())
