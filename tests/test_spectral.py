@@ -173,6 +173,22 @@ def test_every_form_survives_the_file(network, form, tmp_path):
     torch.testing.assert_close(load(tmp_path / "small.nnc").model(x), small(x), atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("form", FORMS, ids=str)
+def test_every_form_works_in_bf16_under_compilation_and_exported(network, form):
+    small, x = DCT(keep=0.3, **form).compress(network, TASK), drawn(3, 3, 9, 7)
+    y = small(x)
+    half = copy.deepcopy(small).bfloat16()(x.bfloat16())
+    assert half.dtype == torch.bfloat16
+    assert (half.float() - y).norm() < 0.03 * y.norm()
+    compiled = torch.compile(small, backend="aot_eager", fullgraph=True)
+    torch.testing.assert_close(compiled(x), y, atol=1e-4, rtol=1e-4)
+    slopes = [torch.autograd.grad(one(x).square().sum(), list(small.parameters())) for one in (small, compiled)]
+    for one, other in zip(*slopes, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-3, rtol=1e-3)
+    exported = torch.export.export(ship(small), (x,), dynamic_shapes=({0: torch.export.Dim("n", min=1, max=64)},))
+    torch.testing.assert_close(exported.module()(x[:1]), y[:1], atol=1e-4, rtol=1e-4)
+
+
 def test_the_largest_coefficients_are_kept_and_their_positions_cost_bytes(network, tmp_path):
     small = DCT(keep=0.3, shape="largest", calibration=0, layers="linear").compress(network, TASK)
     whole = DCT(keep=1.0, calibration=0, layers="linear").compress(network, TASK).head.coefficients
