@@ -10,8 +10,8 @@ from torch import nn
 from methods.allocation import box_for
 from methods.graph import replace_module, trace
 from methods.layers import SpectralConv2d, SpectralLinear
+from methods.projection import project, sides_of
 from methods.reconstruction import fit, reconstruct
-from methods.spectral import project, sides_of
 from tests.drawing import drawn
 
 LAYERS = [
