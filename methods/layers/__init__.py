@@ -27,6 +27,7 @@ from methods.layers.constraints import (
 )
 from methods.layers.quantization import ActivationQuantizer, Dequantize, WeightQuantizer
 from methods.layers.spectral import SpectralConv2d, SpectralLinear
+from methods.layers.transform import BasisTransform
 
 _TORCH_LAYERS: tuple[type[nn.Module], ...] = (
     nn.Linear, nn.Conv1d, nn.Conv2d, nn.ConvTranspose2d, nn.BatchNorm1d, nn.BatchNorm2d, nn.LayerNorm, nn.GroupNorm,
@@ -38,7 +39,9 @@ _TORCH_LAYERS: tuple[type[nn.Module], ...] = (
     nn.ZeroPad2d, nn.ConstantPad2d, nn.ReflectionPad2d, nn.PixelShuffle, nn.Upsample,
     nn.MultiheadAttention,
 )  # fmt: skip
-_OUR_LAYERS: tuple[type[CompressedLayer], ...] = (ChannelAffine, SpectralLinear, SpectralConv2d, ActivationQuantizer)
+_OUR_LAYERS: tuple[type[CompressedLayer], ...] = (
+    ChannelAffine, SpectralLinear, SpectralConv2d, BasisTransform, ActivationQuantizer,
+)  # fmt: skip
 LAYERS: dict[str, type[nn.Module]] = {layer.__name__: layer for layer in (*_TORCH_LAYERS, *_OUR_LAYERS)}
 CONSTRAINTS: dict[str, type[Constraint]] = {
     constraint.__name__: constraint for constraint in (Mask, WeightQuantizer, Dequantize)
@@ -127,6 +130,7 @@ def build_constraint(kind: str, config: dict[str, Any]) -> Constraint:
 __all__ = [
     "CONSTRAINTS",
     "LAYERS",
+    "BasisTransform",
     "ChannelAffine",
     "CompressedLayer",
     "Constraint",
