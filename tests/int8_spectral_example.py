@@ -46,13 +46,13 @@ def labelled(count: int, seed: int) -> tuple[Tensor, Tensor]:
     return patterns[classes] + 0.4 * torch.randn(count, *SHAPE, generator=generator), classes
 
 
-def train(model: GraphModule, *, lr_scale: float = 1.0, steps: int = 25) -> GraphModule:
+def train(model: GraphModule, *, lr_scale: float = 1.0, steps: int = 8) -> GraphModule:
     """Stands for the harness's training."""
     model.train()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05 * lr_scale, momentum=0.9)
     with torch.enable_grad():
         for step in range(steps):
-            x, y = labelled(64, seed=step)
+            x, y = labelled(32, seed=step)
             optimizer.zero_grad()
             F.cross_entropy(model(x), y).backward()
             nn.utils.clip_grad_norm_(model.parameters(), 5.0)

@@ -28,9 +28,9 @@ def round_biases(model: GraphModule) -> GraphModule:
         if node.op == "call_module" and (step := _input_step(model, node)) is not None:
             steps.setdefault(model.get_submodule(node.target), set()).add(step)
     for layer, found in steps.items():
-        step = _weight_steps(layer)
-        if step is not None and len(found) == 1 and isinstance(layer.bias, nn.Parameter):
-            unit = found.pop() * step.double()  # [out]
+        weight_steps = _weight_steps(layer)
+        if weight_steps is not None and len(found) == 1 and isinstance(layer.bias, nn.Parameter):
+            unit = found.pop() * weight_steps.double()  # [out]
             codes = torch.round(layer.bias.double() / unit)
             layer.bias.copy_(torch.where(codes.abs() < _LARGEST_CODE, codes * unit, layer.bias.double()))
     return model
