@@ -1,4 +1,4 @@
-"""Times int8 artifacts against their dense one: `python -m bench.int8_speed DENSE INT8 [INT8 ...] --out FILE.md`.
+"""Times int8 artifacts against a float32 one: `python -m bench.int8_speed FLOAT INT8 [INT8 ...] --out FILE.md`.
 
 All files of one network, one runtime after the other, and in each runtime all files by turns in one process, so that a
 noisy machine slows them alike. Writes what it measured and nothing else; more networks are added with `--append`.
@@ -32,20 +32,20 @@ and both kernels are at their peak. With VNNI one instruction takes the 32 pairs
 
 @dataclass(frozen=True)
 class Timing:
-    """Samples of one file in one runtime, taken by turns with the dense file's."""
+    """Samples of one file in one runtime, taken by turns with the float32 file's."""
 
     file: str
     runtime: str
     threads: int
     batch: int
-    dense_s: tuple[float, ...]
+    float_s: tuple[float, ...]
     int8_s: tuple[float, ...]
     error: float  # largest difference to the simulated logits, in their standard deviations
 
     @property
     def speedup(self) -> float:
-        """Ratio of medians, dense time / int8 time."""
-        return statistics.median(self.dense_s) / statistics.median(self.int8_s)
+        """Ratio of medians, float32 time / int8 time."""
+        return statistics.median(self.float_s) / statistics.median(self.int8_s)
 
 
 def time_by_turns(sessions: list[Session], images: np.ndarray, samples: int) -> list[tuple[float, ...]]:
@@ -63,7 +63,7 @@ def time_by_turns(sessions: list[Session], images: np.ndarray, samples: int) -> 
 def measure(
     files: list[Path], runtime: str, *, threads: int, batches: list[int], samples: int
 ) -> tuple[dict[str, str], list[Timing]]:
-    """Kernels by file, and the timings of every file but the first, which is the dense one."""
+    """Kernels by file, and the timings of every file but the first, which is the float32 one."""
     artifacts = [load(path) for path in files]
     shape = tuple(artifacts[0].metadata["input_shape"])
     rng = np.random.default_rng(0)
@@ -94,11 +94,11 @@ def _error(artifact: Artifact, session: Session, images: np.ndarray) -> float:
 def table(timings: list[Timing]) -> list[str]:
     """A Markdown table; times in milliseconds, median and quartiles."""
     lines = [
-        "| runtime | threads | batch | file | dense ms | int8 ms | speed-up | error |",
+        "| runtime | threads | batch | file | float32 ms | int8 ms | speed-up | error |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for one in timings:
-        cells = (one.runtime, one.threads, one.batch, one.file, _ms(one.dense_s), _ms(one.int8_s))
+        cells = (one.runtime, one.threads, one.batch, one.file, _ms(one.float_s), _ms(one.int8_s))
         lines.append("| " + " | ".join(map(str, cells)) + f" | {one.speedup:.2f} | {one.error:.3f} |")
     return lines
 
@@ -159,7 +159,7 @@ def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(prog="python -m bench.int8_speed", description=__doc__)
     parser.add_argument(
-        "files", nargs="+", type=Path, help="the dense artifact, then int8 artifacts of the same network"
+        "files", nargs="+", type=Path, help="a float32 artifact, dense or not, then int8 ones of that network"
     )
     parser.add_argument("--runtimes", default="onnxruntime,openvino", help="names of bench.runtimes, comma-separated")
     parser.add_argument("--threads", default="1", help="numbers of threads, comma-separated")

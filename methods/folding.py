@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.fx import GraphModule
 
-from methods.layers import Mask, constrained_tensors, constraints, kind_of, original
+from methods.layers import BasisTransform, Mask, constrained_tensors, constraints, kind_of, original
 from methods.layers.affine import scale_and_shift
 
 _NORM_OF: dict[str | None, type[nn.Module]] = {
@@ -24,9 +24,9 @@ _NORM_OF: dict[str | None, type[nn.Module]] = {
 def fold_batch_norms(model: GraphModule) -> GraphModule:
     """Folds, in place, each batch norm that alone reads a convolution or linear layer; eval-mode outputs stay.
 
-    Left as they are: norms after layers of our own, after weights under a constraint other than `Mask`, after layers
-    that are called twice or share tensors, and norms without running statistics. A linear layer counts as giving
-    [n, c], so one that gives [n, c, c] must not be followed by a batch norm of c channels.
+    Left as they are: norms after layers of our own but `BasisTransform`, after weights under a constraint other than
+    `Mask`, after layers that are called twice or share tensors, and norms without running statistics. A linear layer
+    counts as giving [n, c], so one that gives [n, c, c] must not be followed by a batch norm of c channels.
     """
     for node in list(model.graph.nodes):
         if not _folds(model, node):
@@ -49,15 +49,26 @@ def _folds(model: GraphModule, node: fx.Node) -> bool:
     if before.op != "call_module" or len(before.users) != 1 or len(node.all_input_nodes) != 1:
         return False
     layer, norm = model.get_submodule(str(before.target)), model.get_submodule(str(node.target))
-    if type(norm) is not _NORM_OF.get(kind_of(layer)) or norm.running_mean is None or norm.running_var is None:
+    if type(norm) is not _norm_after(layer) or norm.running_mean is None or norm.running_var is None:
         return False
-    if original(layer, "weight").shape[0] != norm.num_features:
+    if _outputs(layer) != norm.num_features:
         return False
     if any(type(one) is not Mask for one in constraints(layer, "weight")) or constraints(layer, "bias"):
         return False
     if any(constrained_tensors(norm)):
         return False
     return _calls(model, layer) == 1 and _calls(model, norm) == 1 and not _shares_tensors(model, layer)
+
+
+def _norm_after(layer: nn.Module) -> type[nn.Module] | None:
+    """The kind of batch norm that `layer` can take over, or None."""
+    if isinstance(layer, BasisTransform):
+        return nn.BatchNorm2d if layer.domain == "conv" else nn.BatchNorm1d
+    return _NORM_OF.get(kind_of(layer))
+
+
+def _outputs(layer: nn.Module) -> int:
+    return layer.out_channels if isinstance(layer, BasisTransform) else original(layer, "weight").shape[0]
 
 
 def _calls(model: GraphModule, layer: nn.Module) -> int:
@@ -75,6 +86,9 @@ def _shares_tensors(model: GraphModule, layer: nn.Module) -> bool:
 
 def _fold(layer: nn.Module, scale: Tensor, shift: Tensor) -> None:
     """w' = w * scale, b' = b * scale + shift; the original under a mask is scaled, so the zeros stay. [out], [out]."""
+    if isinstance(layer, BasisTransform):
+        layer.rescale(scale, shift)
+        return
     weight = original(layer, "weight")  # [out, in, ...]
     with torch.no_grad():
         scaled = weight.double() * scale.view(-1, *(1,) * (weight.ndim - 1))

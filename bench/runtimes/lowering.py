@@ -16,7 +16,7 @@ from torch.fx import GraphModule
 from torch.nn.utils import parametrize
 
 from methods.graph import modules_called, replace_module
-from methods.layers import constrained_tensors, constraints, kind_of, release
+from methods.layers import BasisTransform, constrained_tensors, constraints, kind_of, release
 from methods.layers.quantization import LARGEST_CODE, ActivationQuantizer, Dequantize, largest_weight_code
 
 _INT8_KERNELS: tuple[type[nn.Module], ...] = (nn.Conv1d, nn.Conv2d, nn.Linear)
@@ -45,6 +45,9 @@ def spelled_out(model: GraphModule) -> GraphModule:
     _drop_clamps_that_rounding_does(model)
     _give_each_call_a_layer(model)
     for path, layer in modules_called(model).items():
+        if isinstance(layer, BasisTransform) and layer.bits is not None:
+            layer = layer.plain()
+            replace_module(model, path, layer)
         if isinstance(layer, ActivationQuantizer):
             replace_module(model, path, _Round(layer.scale.item(), int(layer.zero_point.item())))
         elif parametrize.type_before_parametrizations(layer) in _INT8_KERNELS:

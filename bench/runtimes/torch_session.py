@@ -13,7 +13,7 @@ from torch.fx import GraphModule
 
 from bench.runtimes.base import RuntimeFailure, Session, one_line, word_on_zeros
 from bench.runtimes.routes import routes_taken
-from methods.layers import kind_of, weights
+from methods.layers import BasisTransform, kind_of, weights
 from methods.layers.quantization import is_quantized
 
 _COMPILED_KERNELS = re.compile(
@@ -91,7 +91,9 @@ def _run(module: Callable[[Tensor], Tensor], images: np.ndarray, device: torch.d
 
 def _kernels_of_layers(stored: GraphModule, module: nn.Module) -> str:
     tensors = list(_weights(module))
-    counts = Counter(kind_of(layer) for layer in {id(layer): layer for _, layer, _ in weights(module)}.values())
+    multiply = [layer for _, layer, _ in weights(module)]
+    multiply += [layer for layer in module.modules() if isinstance(layer, BasisTransform)]  # it stores no weight
+    counts = Counter(kind_of(layer) for layer in dict.fromkeys(multiply))
     dtype = {torch.float32: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16"}
     kind = dtype.get(tensors[0].dtype, str(tensors[0].dtype)) if tensors else ""
     words = ", ".join(f"{kind} {name} x{count}" for name, count in counts.items()) or "no layer that multiplies"

@@ -28,6 +28,7 @@ from methods.layers.constraints import (
 from methods.layers.frequencies import FrequencyLinear
 from methods.layers.quantization import ActivationQuantizer, Dequantize, WeightQuantizer
 from methods.layers.spectral import SpectralConv2d, SpectralLinear
+from methods.layers.transform import BasisTransform
 
 _TORCH_LAYERS: tuple[type[nn.Module], ...] = (
     nn.Linear, nn.Conv1d, nn.Conv2d, nn.ConvTranspose2d, nn.BatchNorm1d, nn.BatchNorm2d, nn.LayerNorm, nn.GroupNorm,
@@ -40,7 +41,7 @@ _TORCH_LAYERS: tuple[type[nn.Module], ...] = (
     nn.MultiheadAttention,
 )  # fmt: skip
 _OUR_LAYERS: tuple[type[CompressedLayer], ...] = (
-    ChannelAffine, SpectralLinear, SpectralConv2d, FrequencyLinear, ActivationQuantizer,
+    ChannelAffine, SpectralLinear, SpectralConv2d, FrequencyLinear, BasisTransform, ActivationQuantizer,
 )  # fmt: skip
 LAYERS: dict[str, type[nn.Module]] = {layer.__name__: layer for layer in (*_TORCH_LAYERS, *_OUR_LAYERS)}
 CONSTRAINTS: dict[str, type[Constraint]] = {
@@ -130,6 +131,7 @@ def build_constraint(kind: str, config: dict[str, Any]) -> Constraint:
 __all__ = [
     "CONSTRAINTS",
     "LAYERS",
+    "BasisTransform",
     "ChannelAffine",
     "CompressedLayer",
     "Constraint",

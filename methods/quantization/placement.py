@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import fx, nn
 from torch.fx import GraphModule
 
-from methods.layers import kind_of
+from methods.layers import BasisTransform, kind_of
 from methods.layers.base import LayerScope
 from methods.layers.quantization import ActivationQuantizer
 
@@ -35,7 +35,7 @@ _JOINS = {torch.cat, torch.concat}
 _AVERAGES = {
     "AvgPool2d", "AdaptiveAvgPool2d", F.avg_pool2d, F.adaptive_avg_pool2d, torch.mean, "mean",
 }  # fmt: skip
-_MULTIPLIES = {"Conv1d": "conv", "Conv2d": "conv", "Linear": "linear"}
+_MULTIPLIES: dict[str | None, str] = {"Conv1d": "conv", "Conv2d": "conv", "Linear": "linear"}
 
 
 def place_quantizers(model: GraphModule, layers: LayerScope = "all") -> GraphModule:
@@ -44,11 +44,11 @@ def place_quantizers(model: GraphModule, layers: LayerScope = "all") -> GraphMod
     on_grid: dict[fx.Node, None] = {}  # an ordered set: values that get a quantiser
     for node in nodes:
         if _multiplies(model, node, layers):
-            on_grid[_source(model, node.args[0])] = None
+            on_grid[source(model, node.args[0])] = None
             _add_unless_output(model, _after_relu(model, node), on_grid)
     for node in nodes:
         inputs = _inputs_of_follower(model, node)
-        if inputs and all(_source(model, value) in on_grid for value in inputs):
+        if inputs and all(source(model, value) in on_grid for value in inputs):
             _add_unless_output(model, _after_relu(model, node), on_grid)
     for node in on_grid:
         _insert(model, node)
@@ -68,7 +68,10 @@ def _target(model: GraphModule, node: fx.Node) -> object:
 
 
 def _multiplies(model: GraphModule, node: fx.Node, layers: LayerScope) -> bool:
-    family = _MULTIPLIES.get(_target(model, node)) if node.op == "call_module" else None  # type: ignore[call-overload]
+    if node.op != "call_module":
+        return False
+    layer = model.get_submodule(str(node.target))
+    family = layer.domain if isinstance(layer, BasisTransform) else _MULTIPLIES.get(kind_of(layer))
     return family is not None and layers in ("all", family)
 
 
@@ -95,8 +98,8 @@ def _moves_values(model: GraphModule, node: fx.Node) -> bool:
     return target in _MOVES_VALUES
 
 
-def _source(model: GraphModule, node: fx.Node) -> fx.Node:
-    """The node that computed the values of `node`."""
+def source(model: GraphModule, node: fx.Node) -> fx.Node:
+    """The node that computed the values of `node`: layers that only pick or move values are looked through."""
     while _moves_values(model, node):
         node = node.all_input_nodes[0]
     return node

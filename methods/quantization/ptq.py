@@ -20,8 +20,12 @@ from methods.base import CompressionMethod, Effect, Refused, Task
 from methods.folding import fold_batch_norms
 from methods.layers import LayerScope, constrain, weights
 from methods.layers.quantization import WeightQuantizer, is_quantized
+from methods.quantization.biases import round_biases
 from methods.quantization.calibration import Observer, calibrate
+from methods.quantization.expansion import expand
 from methods.quantization.placement import place_quantizers
+
+_FEWEST_BITS_OF_BASES = 7  # coarser codes of bases save no bytes; finer ones may saturate where those of weights do not
 
 
 @dataclass(frozen=True)
@@ -49,8 +53,8 @@ class PTQ(CompressionMethod):
     def compress(self, model: GraphModule, task: Task) -> GraphModule:
         if reason := self.unsupported(model):
             raise Refused(f"ptq cannot run on this network: {reason}")
-        model = with_quantizers(model, self.weight_bits, self.layers)
-        return calibrate(model, task.calibration(self.calibration), self.observer)
+        model = with_quantizers(model, self.weight_bits, self.layers, task)
+        return round_biases(calibrate(model, task.calibration(self.calibration), self.observer))
 
 
 def check_quantization_fields(calibration: int, weight_bits: int) -> None:
@@ -70,10 +74,13 @@ def why_not(model: GraphModule, layers: LayerScope) -> str | None:
     return None
 
 
-def with_quantizers(model: GraphModule, weight_bits: int, layers: LayerScope) -> GraphModule:
-    """A copy of `model`, batch norms folded, weights on their grids and calibrating quantisers in the graph."""
+def with_quantizers(model: GraphModule, weight_bits: int, layers: LayerScope, task: Task) -> GraphModule:
+    """A copy of `model`, spectral layers expanded, batch norms folded, weights on their grids and calibrating
+    quantisers in the graph."""
     device = next(model.parameters()).device
-    model = place_quantizers(fold_batch_norms(copy.deepcopy(model).eval()), layers)
+    model = copy.deepcopy(model).eval()
+    model = expand(model, task.calibration(1), layers, max(weight_bits, _FEWEST_BITS_OF_BASES))
+    model = place_quantizers(fold_batch_norms(model), layers)
     for _, layer, name in list(weights(model, layers)):
         constrain(layer, name, WeightQuantizer(weight_bits))
     return model.to(device)

@@ -18,6 +18,7 @@ from torch.fx import GraphModule
 
 from methods.base import CompressionMethod, Effect, Refused, Task
 from methods.layers import LayerScope
+from methods.quantization.biases import round_biases
 from methods.quantization.calibration import Observer, calibrate
 from methods.quantization.placement import activation_quantizers
 from methods.quantization.ptq import check_quantization_fields, why_not, with_quantizers
@@ -49,11 +50,11 @@ class QAT(CompressionMethod):
     def compress(self, model: GraphModule, task: Task) -> GraphModule:
         if reason := self.unsupported(model):
             raise Refused(f"qat cannot run on this network: {reason}")
-        model = with_quantizers(model, self.weight_bits, self.layers)
+        model = with_quantizers(model, self.weight_bits, self.layers, task)
         model = calibrate(model, task.calibration(self.calibration), self.observer)
         for quantizer in activation_quantizers(model):
             quantizer.average()
         model = task.finetune(model, lr_scale=self.lr_scale)
         for quantizer in activation_quantizers(model):
             quantizer.freeze()
-        return model.eval()
+        return round_biases(model.eval())
