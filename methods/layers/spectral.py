@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from methods.layers import fast
+from methods.layers import fast, products
 from methods.layers.base import CompressedLayer
 from methods.layers.bases import basis
 
@@ -189,10 +189,11 @@ class SpectralLinear(CompressedLayer):
         if route == "materialised":
             return F.linear(x, self.weight(), self.bias)
         if route == "fast":
-            inside = F.linear(fast.analysis(self.basis_kind, x, self.coefficients.shape[1]), self.coefficients)
+            inside = products.linear(fast.analysis(self.basis_kind, x, self.coefficients.shape[1]), self.coefficients)
             y = fast.synthesis(self.basis_kind, inside, self.out_features)
-            return y if self.bias is None else y + self.bias
-        return F.linear(F.linear(F.linear(x, self.in_basis), self.coefficients), self.out_basis.T, self.bias)
+            return y if self.bias is None else y.add_(self.bias)  # a tensor of our own, which no gradient needs
+        inside = products.linear(products.linear(x, self.in_basis), self.coefficients)
+        return products.linear(inside, self.out_basis.T, self.bias)
 
 
 class SpectralConv2d(CompressedLayer):
@@ -284,9 +285,9 @@ class SpectralConv2d(CompressedLayer):
     def forward(self, x: Tensor) -> Tensor:
         if self.path(tuple(x.shape)) == "materialised":
             return self._convolve(x, self.weight(), self.bias)
-        x = F.conv2d(x, _one_by_one(self.in_basis, self.groups), groups=self.groups)  # [n, g * keep_in, h, w]
+        x = products.pointwise(x, self.in_basis, groups=self.groups)  # [n, g * keep_in, h, w]
         x = self._convolve(x, self.coefficients, None)  # [n, g * keep_out, h', w']
-        return F.conv2d(x, _one_by_one(self.out_basis.T, self.groups), self.bias, groups=self.groups)
+        return products.pointwise(x, self.out_basis.T, self.bias, self.groups)
 
     def _convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         padding: Any = self.padding
@@ -318,11 +319,6 @@ class SpectralConv2d(CompressedLayer):
 
 def _pair(value: Pair) -> tuple[int, int]:
     return (value, value) if isinstance(value, int) else (value[0], value[1])
-
-
-def _one_by_one(matrix: Tensor, groups: int) -> Tensor:
-    """A channel transform as the weight of a grouped 1 x 1 convolution: [a, b] -> [g * a, b, 1, 1]."""
-    return matrix.repeat(groups, 1)[:, :, None, None]
 
 
 def _between(tensor: Tensor, left: Tensor, right: Tensor, groups: int) -> Tensor:
