@@ -108,10 +108,10 @@ def _in_blocks(transform: Callable[[str, Tensor, int], Tensor], kind: str, x: Te
     step = max(1, _BLOCK // max(x.shape[-1], size)) if x.device.type == "cpu" else len(rows)
     if len(rows) <= step:
         return transform(kind, x, size).contiguous()
-    out = x.new_empty(len(rows), size)
-    for part, into in zip(rows.split(step), out.split(step), strict=True):
+    out = x.new_empty(*x.shape[:-1], size)
+    for part, into in zip(rows.split(step), out.view(-1, size).split(step), strict=True):
         into.copy_(transform(kind, part, size))
-    return out.view(*x.shape[:-1], size)
+    return out
 
 
 def _analysis(kind: str, x: Tensor, rows: int) -> Tensor:

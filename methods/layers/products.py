@@ -18,24 +18,26 @@ _PIXELS = 1 << 18  # numbers in an image batch, above which its 1 x 1 convolutio
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """x [..., in] @ weight [out, in].T + bias [out] -> [..., out]."""
-    rows = x.numel() // x.shape[-1] if x.shape[-1] else 0
-    if rows >= _ROWS and rows * weight.numel() >= _MACS and _onednn_takes(x, weight, bias):
-        return _product(x, weight, bias)
+    if _onednn_takes(x, weight, bias):  # first: the size of a batch is not to be asked for while a graph is taken
+        rows = x.numel() // x.shape[-1] if x.shape[-1] else 0
+        if rows >= _ROWS and rows * weight.numel() >= _MACS:
+            return _product(x, weight, bias)
     return F.linear(x, weight, bias)
 
 
 def pointwise(x: Tensor, matrix: Tensor, bias: Tensor | None = None, groups: int = 1) -> Tensor:
     """A channel transform by `matrix` [b, a] in each group: x [n, g * a, h, w] -> [n, g * b, h, w], n optional."""
-    small = groups == 1 and x.dim() == 4 and matrix.shape[0] and x.numel() < _PIXELS
-    if small and x.numel() * matrix.shape[0] >= _MACS and _onednn_takes(x, matrix, bias):
+    if groups == 1 and x.dim() == 4 and _onednn_takes(x, matrix, bias):
         count, channels, height, width = x.shape
-        if x.is_contiguous(memory_format=torch.channels_last):
+        pays = x.numel() < _PIXELS and x.numel() * matrix.shape[0] >= _MACS
+        if pays and x.is_contiguous(memory_format=torch.channels_last):
             y = _product(x.permute(0, 2, 3, 1).reshape(-1, channels), matrix, bias)
             return y.view(count, height, width, -1).permute(0, 3, 1, 2)
-        if count == 1:
+        if pays and count == 1:
             y = _product(matrix, x.reshape(channels, -1).T, None)
             return (y if bias is None else y.add_(bias[:, None])).view(1, -1, height, width)
-    return F.conv2d(x, matrix.repeat(groups, 1)[:, :, None, None], bias, groups=groups)
+    matrix = matrix if groups == 1 else matrix.repeat(groups, 1)
+    return F.conv2d(x, matrix[:, :, None, None], bias, groups=groups)
 
 
 def _onednn_takes(*tensors: Tensor | None) -> bool:
