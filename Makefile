@@ -1,13 +1,14 @@
 # make bench   set up .venv and compress resnet18 on the embedded data
 # make test    set up and run every test
 # make check   format, lint, types and tests
+# make kernels check and time the GPU kernels; needs a GPU and nvcc
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 export PYTHONPATH :=
 export MPLBACKEND := Agg
 
-.PHONY: bench test lint check format setup setup-dev clean
+.PHONY: bench test lint check kernels format setup setup-dev clean
 
 bench: setup
 	$(BIN)/python run_bench.py --methods dct,qat,prune --net resnet18
@@ -21,6 +22,9 @@ lint: setup-dev
 	$(BIN)/mypy
 
 check: lint test
+
+kernels: setup
+	$(BIN)/python -m cuda_kernels
 
 format: setup-dev
 	$(BIN)/ruff format .

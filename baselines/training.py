@@ -13,7 +13,7 @@ import math
 import os
 import pickle
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -68,6 +68,7 @@ def train(
     lr: float,
     recipe: Recipe,
     seed: int,
+    decay: Mapping[str, float] | None = None,
     device: str = "cpu",
     snapshot: Path | None = None,
     on_epoch: Callable[[Epoch], None] | None = None,
@@ -76,7 +77,8 @@ def train(
 ) -> list[Epoch]:
     """Trains `model` in place, leaves it on `device` in eval mode and returns a line an epoch.
 
-    lr: the peak. recipe: everything but the epochs and the peak. snapshot: file kept after each epoch and gone on from.
+    lr: the peak. recipe: everything but the epochs and the peak. decay: factors on its weight decay, by name of
+    parameter. snapshot: file kept after each epoch and gone on from.
     on_epoch: called with each epoch trained in this sitting. on_batch: called with (epoch, batches done, batches).
     on_note: called with a line about a snapshot that cannot be used; training then starts over.
 
@@ -84,7 +86,7 @@ def train(
         Diverged: the loss is infinite or not a number.
     """
     model.to(device)
-    optimizer = make_optimizer(model, recipe)
+    optimizer = make_optimizer(model, recipe, decay or {})
     run = {"stage": stage, "epochs": epochs, "lr": lr, "seed": seed, "recipe": asdict(recipe)}
     logs = _resume(snapshot, run, model, optimizer, device, on_note or (lambda _: None))
     with _deterministic(recipe.deterministic):
@@ -106,15 +108,20 @@ def train(
     return logs
 
 
-def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.SGD:
-    """SGD over what `model` trains; tensors of one axis (biases, norms) are not decayed."""
-    trained = [tensor for tensor in model.parameters() if tensor.requires_grad]
-    groups = [
-        {"params": [tensor for tensor in trained if tensor.ndim > 1], "weight_decay": recipe.weight_decay},
-        {"params": [tensor for tensor in trained if tensor.ndim <= 1], "weight_decay": 0.0},
-    ]
-    nesterov = recipe.momentum > 0
-    return torch.optim.SGD(groups, lr=recipe.lr, momentum=recipe.momentum, nesterov=nesterov)
+def make_optimizer(model: nn.Module, recipe: Recipe, decay: Mapping[str, float] | None = None) -> torch.optim.SGD:
+    """SGD over what `model` trains; tensors of one axis (biases, norms) are not decayed.
+
+    decay: factors on the recipe's weight decay, by name of parameter; of one under constraints, the name it had before.
+    """
+    groups: dict[float, list[nn.Parameter]] = {recipe.weight_decay: [], 0.0: []}
+    for name, tensor in model.named_parameters():
+        if not tensor.requires_grad:
+            continue
+        plain = name.replace("parametrizations.", "").removesuffix(".original")
+        rate = recipe.weight_decay * (decay or {}).get(plain, 1.0) if tensor.ndim > 1 else 0.0
+        groups.setdefault(rate, []).append(tensor)
+    settings = [{"params": tensors, "weight_decay": rate} for rate, tensors in groups.items()]
+    return torch.optim.SGD(settings, lr=recipe.lr, momentum=recipe.momentum, nesterov=recipe.momentum > 0)
 
 
 def _rates(epoch: int, epochs: int, steps: int, peak: float, warmup: float) -> list[float]:

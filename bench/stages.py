@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from torch import Tensor
@@ -45,7 +45,7 @@ def _dense(job: Job, case: Case, narrator: Narrator) -> Stage:
     recipe = case.source.recipe
     trainer = _Trainer(job, case, narrator, case.stage_ids[0], "dense")
     started = time.monotonic()
-    model = trainer.train(trace(job.make_network(case.seed)).to(job.device), recipe.epochs, recipe.lr)
+    model = trainer.train(trace(job.make_network(case.seed)).to(job.device), recipe.epochs, recipe.lr, {})
     return Stage(model.cpu(), tuple(trainer.logs), trainer.seconds(started))
 
 
@@ -58,8 +58,11 @@ def _compressed(job: Job, case: Case, index: int, before: Stage, narrator: Narra
     if reason := stage.method.unsupported(model):
         raise Refused(f"{stage.label}: {reason}")
 
-    def finetune(model: GraphModule, *, lr_scale: float = 1.0) -> GraphModule:
-        return trainer.train(model.to(job.device), recipe.finetune_epochs, recipe.finetune_lr * lr_scale)
+    def finetune(
+        model: GraphModule, *, lr_scale: float = 1.0, full: bool = False, decay: Mapping[str, float] | None = None
+    ) -> GraphModule:
+        epochs, lr = (recipe.epochs, recipe.lr) if full else (recipe.finetune_epochs, recipe.finetune_lr)
+        return trainer.train(model.to(job.device), epochs, lr * lr_scale, decay or {})
 
     def calibration(count: int) -> Iterator[Tensor]:
         return calibration_images(job.data, count, seed=case.seed, device=job.device)
@@ -94,7 +97,7 @@ class _Trainer:
     calls: int = 0
     _here_s: float = 0.0  # seconds of the epochs run in this sitting
 
-    def train(self, model: GraphModule, epochs: int, lr: float) -> GraphModule:
+    def train(self, model: GraphModule, epochs: int, lr: float, decay: Mapping[str, float]) -> GraphModule:
         job, meter = self.job, self.narrator.meter
         spent, share = meter.case_s, job.sizes.train_s(epochs)
         latest = "no epoch yet"
@@ -115,6 +118,7 @@ class _Trainer:
             epochs=epochs,
             lr=lr,
             recipe=self.case.source.recipe,
+            decay=decay,
             seed=self.case.seed + _SEEDS_APART * self.calls,
             device=job.device,
             snapshot=job.cache.snapshot(self.stage_id, self.calls),

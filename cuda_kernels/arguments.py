@@ -31,5 +31,7 @@ def same_device(**tensors: Tensor | None) -> torch.device:
     """
     places = {name: tensor.device for name, tensor in tensors.items() if tensor is not None}
     if len(set(places.values())) > 1:
-        raise ValueError(f"all tensors must be on one device, got {', '.join(f'{k} on {v}' for k, v in places.items())}")
+        raise ValueError(
+            f"all tensors must be on one device, got {', '.join(f'{k} on {v}' for k, v in places.items())}"
+        )
     return next(iter(places.values()))

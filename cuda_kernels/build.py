@@ -21,9 +21,10 @@ CACHE = _HERE.parent / ".build" / "cuda_kernels"
 TARGETS = ("75", "80", "86", "89", "90a")  # compute capabilities with machine code in the library
 PTX_FOR_NEWER = "90"  # what a GPU newer than all targets compiles for itself at first use
 _FLAGS = (
-    "-O3", "-std=c++17", "--expt-relaxed-constexpr", "-Xcompiler", "-fPIC,-fvisibility=hidden,-Wall,-Wno-unknown-pragmas",
-    "-Werror", "all-warnings", "-Xptxas", "-v", "-lineinfo",
+    "-O3", "-std=c++17", "--expt-relaxed-constexpr", "-Xcompiler",
+    "-fPIC,-fvisibility=hidden,-Wall,-Wno-unknown-pragmas", "-Werror", "all-warnings", "-Xptxas", "-v", "-lineinfo",
 )  # fmt: skip
+_AT_ONCE = ("--threads", "0")  # a target a core; what comes out is the same
 _TIMEOUT_S = 900
 
 
@@ -86,7 +87,7 @@ def compile_operation(operation: str, targets: tuple[str, ...] = TARGETS, folder
     digest = _digest([_version(nvcc), *flags, *(path.read_text(encoding="utf-8") for path in parts)])
     compiled = folder / f"{operation}-{digest}.o"
     if not compiled.is_file() or not compiled.with_suffix(".log").is_file():
-        report = _run([str(nvcc), *flags, "-c", str(source)], compiled)
+        report = _run([str(nvcc), *flags, *_AT_ONCE, "-c", str(source)], compiled)
         compiled.with_suffix(".log").write_text(report, encoding="utf-8")
     return compiled
 

@@ -12,7 +12,7 @@ from cuda_kernels.build import build
 
 
 class KernelError(RuntimeError):
-    """An entry point returned a CUDA error, or there is no GPU to run it."""
+    """An entry point returned a CUDA error, there is none of that name, or no GPU to run it."""
 
 
 def launch(entry: str, *arguments: Tensor | int | float | None, device: torch.device) -> None:
@@ -21,12 +21,17 @@ def launch(entry: str, *arguments: Tensor | int | float | None, device: torch.de
     Nothing is checked here but the code that comes back: shapes, types and contiguity are the caller's.
 
     Raises:
-        KernelError: no GPU, or the entry point's error.
+        KernelError: no GPU, no such entry point, or the entry point's error.
         BuildFailure: the library is not built yet and cannot be.
     """
     if device.type != "cuda":
         raise KernelError(f"{entry} runs on a GPU only, its tensors are on {device}: move them, or use the reference")
-    function = _library()[entry]
+    try:
+        function = _library()[entry]
+    except AttributeError:
+        raise KernelError(
+            f"the library has no {entry}: choose a variant that bench.py of the operation lists"
+        ) from None
     with torch.cuda.device(device):
         stream = ctypes.c_void_p(torch.cuda.current_stream().cuda_stream)
         status = function(*map(_foreign, arguments), stream)
@@ -46,4 +51,6 @@ def _library() -> ctypes.CDLL:
 
 
 def _error_name(status: int) -> str:
-    return f"CUDA error {status} ({torch.cuda.CudaError(status)})" if torch.cuda.is_available() else f"CUDA error {status}"
+    return (
+        f"CUDA error {status} ({torch.cuda.CudaError(status)})" if torch.cuda.is_available() else f"CUDA error {status}"
+    )

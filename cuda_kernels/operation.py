@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 Arguments = tuple[Any, ...]  # of the operation's function, `variant` aside
+Make = Callable[[torch.Generator, torch.device], Arguments]
 
 
 @dataclass(frozen=True)
@@ -29,12 +30,13 @@ class Variant:
 class Check:
     """Data on which every variant has to agree with the reference.
 
-    make: from a seeded generator on the CPU and a device, the arguments.
+    make: from a seeded generator and a device, the arguments. Numbers are drawn on the generator's own device, which is
+        the CPU for checks and the GPU for workloads.
     tolerance: largest ||out - reference|| / ||reference||; 0 asks for equality.
     """
 
     name: str
-    make: Callable[[torch.Generator, torch.device], Arguments]
+    make: Make
     tolerance: float
     variants: tuple[str, ...] | None = None  # None: all
 
@@ -63,7 +65,7 @@ class Workload:
     """
 
     name: str
-    make: Callable[[torch.Generator, torch.device], Arguments]
+    make: Make
     operations: float
     bytes: float
     unit: str

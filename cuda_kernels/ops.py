@@ -1,5 +1,6 @@
-"""The operations, typed and checked: on a GPU our kernels, on the CPU the references. They work under `torch.compile`."""
+"""The operations, typed and checked: our kernels on a GPU, references on the CPU. They work under `torch.compile`."""
 
 from cuda_kernels.gemv_f32.op import gemv_f32
+from cuda_kernels.spectral_linear.op import spectral_linear
 
-__all__ = ["gemv_f32"]
+__all__ = ["gemv_f32", "spectral_linear"]

@@ -15,8 +15,9 @@ from __future__ import annotations
 
 import enum
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import ClassVar, Protocol
 
 import torch
@@ -41,13 +42,20 @@ _WHY_NOT_AFTER = {
 }
 
 
+_AS_IT_IS: Mapping[str, float] = MappingProxyType({})
+
+
 class Finetune(Protocol):
     """The harness's training loop, bound to the data, the recipe's budget, the seed and the device."""
 
-    def __call__(self, model: GraphModule, *, lr_scale: float = 1.0) -> GraphModule:
+    def __call__(
+        self, model: GraphModule, *, lr_scale: float = 1.0, full: bool = False, decay: Mapping[str, float] = _AS_IT_IS
+    ) -> GraphModule:
         """Trains `model` in place for the recipe's fine-tuning epochs and returns it, in eval mode.
 
-        lr_scale: factor on the recipe's fine-tuning learning rate.
+        lr_scale: factor on the recipe's learning rate.
+        full: trains as the dense network was trained, for as many epochs and at its rate; the record counts them.
+        decay: factors on the recipe's weight decay, by name of parameter.
         """
         ...
 

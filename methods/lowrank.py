@@ -12,6 +12,7 @@ Fails    layers whose singular values fall slowly; small layers, where one rank 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 from torch.fx import GraphModule
 from torch.nn.utils import skip_init  # an ordinary layer draws its weights from the global generator
 
+from methods.base import Task
 from methods.graph import replace_module
 from methods.reconstruction import Moments
 from methods.replacement import LayerReplacement, channels
@@ -35,6 +37,7 @@ class LowRank(LayerReplacement):
     keep: fraction of the numbers of each weight that its two factors hold, in (0, 1].
     calibration: training images that the factors are fitted on before fine-tuning; 0 leaves them as by the SVD.
     layers: factorise convolutions, linear layers or both.
+    skip: layers to leave alone: `first`, `last`, names with * and ?, a space between.
     """
 
     def shrinks(self, layer: nn.Module) -> bool:
@@ -42,15 +45,8 @@ class LowRank(LayerReplacement):
         height, width = _sides(layer)
         return rank(height, width, self.keep) * (height + width) < height * width
 
-    def replaced(self, layer: nn.Module) -> nn.Module:
-        new = thin(layer, rank(*_sides(layer), self.keep))
-        groups = getattr(layer, "groups", 1)
-        assert isinstance(layer.weight, Tensor)
-        with torch.no_grad():
-            _set(new, [_by_svd(one, new) for one in layer.weight.flatten(1).chunk(groups)])
-            if layer.bias is not None:
-                new[1].bias.copy_(layer.bias)  # type: ignore[operator, union-attr, arg-type]
-        return new
+    def new_layers(self, layers: Mapping[str, nn.Module], task: Task) -> dict[str, nn.Module]:
+        return {path: factorised(layer, self.keep) for path, layer in layers.items()}
 
     def fit(self, new: nn.Module, x: Tensor, y: Tensor) -> None:
         assert isinstance(new, nn.Sequential)
@@ -65,6 +61,18 @@ class LowRank(LayerReplacement):
                 after = model.graph.call_module(path + _SECOND, (node,))
             node.replace_all_uses_with(after, delete_user_cb=lambda user, after=after: user is not after)
         model.recompile()
+
+
+@torch.no_grad()
+def factorised(layer: nn.Module, keep: float) -> nn.Sequential:
+    """The two layers of at most the fraction `keep` of the numbers of `layer`'s weight that are nearest to it in L2."""
+    new = thin(layer, rank(*_sides(layer), keep))
+    groups = getattr(layer, "groups", 1)
+    assert isinstance(layer.weight, Tensor)
+    _set(new, [_by_svd(one, new) for one in layer.weight.flatten(1).chunk(groups)])
+    if layer.bias is not None:
+        new[1].bias.copy_(layer.bias)  # type: ignore[operator, union-attr, arg-type]
+    return new
 
 
 def rank(height: int, width: int, keep: float) -> int:

@@ -9,6 +9,7 @@ Cost     one forward pass of both networks and one linear system a layer, of its
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 
 import torch
@@ -17,12 +18,13 @@ from torch import Tensor, nn
 from torch.fx import GraphModule
 
 from methods.graph import replace_module
-from methods.layers import SpectralConv2d, SpectralLinear
+from methods.layers import Mask, SpectralConv2d, SpectralLinear, constraints
 
 SpectralLayer = SpectralLinear | SpectralConv2d
 Fit = Callable[[nn.Module, Tensor, Tensor], None]
 _RIDGE = 1e-2  # of the mean variance of a regressor: what the images do not show stays as it was projected
 _NOISE = 1e-6  # of its mean square: rounding of sums over a regressor that hardly varies is no signal
+_SOLVED, _MOST_STEPS = 1e-5, 300  # of conjugate gradients: share of the first residual to get down to, and steps
 _AT_A_TIME = 32  # images whose patches are held at once
 
 
@@ -58,20 +60,34 @@ def reconstruct(model: GraphModule, layers: Mapping[str, nn.Module], images: Ten
         replace_module(model, path, layer)
 
 
+@torch.no_grad()
 def fit(layer: SpectralLayer, x: Tensor, y: Tensor) -> None:
     """Sets the coefficients, and the bias if there is one, so that layer(x) is nearest to y in L2, up to the ridge."""
     groups = layer.groups if isinstance(layer, SpectralConv2d) else 1
-    start = layer.coefficients.reshape(groups, len(layer.out_basis), -1).clone()  # [g, keep_out, keep_in * taps]
+    spectrum, kept = layer.spectrum().detach().clone(), _kept(layer, groups)
+    parts = spectrum.reshape(groups, layer.box.outputs, -1)  # [g, keep_out, keep_in * kept taps], the same memory
     for group in range(groups):
         moments = Moments(centred=layer.bias is not None)
         for inputs, outputs in zip(x.split(_AT_A_TIME), y.split(_AT_A_TIME), strict=True):
             moments.add(_regressors(layer, inputs, group), _targets(layer, outputs, group))
-        start[group] = moments.solve(start[group].T.double()).T.to(start.dtype)
-    layer.coefficients.copy_(start.reshape(layer.coefficients.shape))
+        solved = moments.solve(parts[group].T.double(), None if kept is None else kept[group].T)
+        parts[group] = solved.T.to(parts.dtype)
+    layer.set_spectrum(spectrum)
     if layer.bias is not None:
         residual = y - layer(x)
         channels = [axis for axis in range(y.ndim) if axis != (1 if isinstance(layer, SpectralConv2d) else y.ndim - 1)]
         layer.bias.add_(residual.mean(channels))
+
+
+def _kept(layer: SpectralLayer, groups: int) -> Tensor | None:
+    """What of the spectrum may differ from zero, bool [g, keep_out, keep_in * kept taps]; None for all."""
+    masks = [one.keep for one in constraints(layer, "coefficients") if isinstance(one, Mask)]
+    if masks:
+        return masks[0].reshape(groups, layer.box.outputs, -1)
+    if layer.box.is_rectangle:
+        return None
+    support = torch.from_numpy(layer.box.support()).to(layer.coefficients.device)
+    return support.reshape(1, layer.box.outputs, -1).expand(groups, -1, -1)
 
 
 class Moments:
@@ -102,8 +118,11 @@ class Moments:
         gram = self.products[0]
         return gram - self.sums[0][:, None] / self.rows * self.sums[0] if self.centred else gram
 
-    def solve(self, start: Tensor) -> Tensor:
-        """The weights [taps, outputs] of least squared error plus ridge * |weights - start|^2."""
+    def solve(self, start: Tensor, kept: Tensor | None = None) -> Tensor:
+        """The weights [taps, outputs] of least squared error plus ridge * |weights - start|^2.
+
+        kept: bool [taps, outputs]; the others stay as they are in `start`. None: all are free.
+        """
         gram, cross = self.centred_gram(), self.products[1]
         if self.centred:
             cross = cross - self.sums[0][:, None] / self.rows * self.sums[1]
@@ -111,23 +130,52 @@ class Moments:
         if not ridge > 0:
             return start
         damped = gram + ridge * torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
-        return start + torch.linalg.solve(damped, cross - gram @ start)
+        if kept is None:
+            return start + torch.linalg.solve(damped, cross - gram @ start)
+        return start + _conjugate_gradients(damped, kept * (cross - gram @ start), kept)
+
+
+def _conjugate_gradients(matrix: Tensor, target: Tensor, kept: Tensor) -> Tensor:
+    """For each column the x with matrix @ x = target where `kept`, zero elsewhere; matrix is positive definite.
+
+    Preconditioned by the diagonal (Hestenes, Stiefel 1952). [n, n], [n, m], bool [n, m] -> [n, m]
+    """
+    x, residual = torch.zeros_like(target), target
+    scaled = residual / matrix.diagonal()[:, None]
+    direction, size = scaled, (residual * scaled).sum(0)
+    goal = _SOLVED**2 * size
+    for _ in range(_MOST_STEPS):
+        if bool((size <= goal).all()):
+            break
+        image = kept * (matrix @ direction)
+        step = size / (direction * image).sum(0).clamp_min(1e-300)
+        x, residual = x + step * direction, residual - step * image
+        scaled = residual / matrix.diagonal()[:, None]
+        size, before = (residual * scaled).sum(0), size
+        direction = scaled + size / before.clamp_min(1e-300) * direction
+    return x
 
 
 def _regressors(layer: SpectralLayer, x: Tensor, group: int) -> Tensor:
-    """What the group's coefficients are multiplied with: [rows, keep_in * taps]."""
-    width = layer.in_basis.shape[1]
+    """What the group's coefficients are multiplied with: [rows, keep_in * kept taps]."""
     if isinstance(layer, SpectralLinear):
-        return F.linear(x, layer.in_basis).reshape(-1, layer.in_basis.shape[0])
-    x = F.conv2d(x[:, group * width : (group + 1) * width], layer.in_basis[:, :, None, None])
+        return F.linear(x, layer.in_basis).reshape(-1, layer.box.inputs)
+    width = layer.in_channels // layer.groups
+    x = x[:, group * width : (group + 1) * width]
+    if layer.channels:
+        x = F.conv2d(x, layer.in_basis[:, :, None, None])
     patches = F.unfold(layer.padded(x), layer.kernel_size, layer.dilation, 0, layer.stride)  # [n, taps, places]
-    return patches.transpose(1, 2).reshape(-1, patches.shape[1])
+    patches = patches.transpose(1, 2).reshape(-1, layer.box.inputs, math.prod(layer.kernel_size))
+    tap_basis = layer.tap_basis()
+    return (patches if tap_basis is None else patches @ tap_basis.T).flatten(1)
 
 
 def _targets(layer: SpectralLayer, y: Tensor, group: int) -> Tensor:
     """The group's outputs in the basis, [rows, keep_out]; its bias is left in."""
-    height = layer.out_basis.shape[1]
     if isinstance(layer, SpectralLinear):
-        return F.linear(y, layer.out_basis).reshape(-1, layer.out_basis.shape[0])
-    y = F.conv2d(y[:, group * height : (group + 1) * height], layer.out_basis[:, :, None, None])
-    return y.flatten(2).transpose(1, 2).reshape(-1, y.shape[1])
+        return F.linear(y, layer.out_basis).reshape(-1, layer.box.outputs)
+    height = layer.out_channels // layer.groups
+    y = y[:, group * height : (group + 1) * height]
+    if layer.channels:
+        y = F.conv2d(y, layer.out_basis[:, :, None, None])
+    return y.flatten(2).transpose(1, 2).reshape(-1, layer.box.outputs)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Literal
 
 import torch
@@ -25,11 +27,13 @@ class LayerReplacement(CompressionMethod, ABC):
     keep: fraction of the stored numbers of each layer's weight that is kept, in (0, 1].
     calibration: training images that the new layers are fitted on before fine-tuning; 0 leaves them as projected.
     layers: replace convolutions, linear layers or both.
+    skip: layers to leave alone, a space between: `first`, `last`, or names as in a size ledger, with * and ?.
     """
 
     keep: float = 0.2
     calibration: int = 256
     layers: Literal["all", "conv", "linear"] = "all"
+    skip: str = ""
 
     effect = Effect.REPLACES_LAYERS
 
@@ -48,8 +52,8 @@ class LayerReplacement(CompressionMethod, ABC):
         """Whether the new layer would be worth having."""
 
     @abstractmethod
-    def replaced(self, layer: nn.Module) -> nn.Module:
-        """The new layer nearest to `layer` in L2; same inputs, same outputs."""
+    def new_layers(self, layers: Mapping[str, nn.Module], task: Task) -> dict[str, nn.Module]:
+        """For each dense layer, by its path, the one that takes its place; same inputs, same outputs."""
 
     @abstractmethod
     def fit(self, new: nn.Module, x: Tensor, y: Tensor) -> None:
@@ -59,11 +63,22 @@ class LayerReplacement(CompressionMethod, ABC):
     def put(self, model: GraphModule, path: str, new: nn.Module) -> None:
         """Puts `new` in place of the layer at `path`, in a form that a file can name."""
 
+    def trained(self, model: GraphModule, layers: Mapping[str, nn.Module], task: Task) -> GraphModule:
+        """`model`, in which the new `layers` lie at their paths, after the training that this method asks for."""
+        return task.finetune(model)
+
+    @property
+    def fits(self) -> bool:
+        """Whether the new layers are fitted before training."""
+        return self.calibration > 0 and self.keep < 1
+
     def unsupported(self, model: GraphModule) -> str | None:
         """The reason why no layer of `model` can be replaced, or None."""
+        if unknown := self._unknown_skips(model):
+            return f"skip names {unknown[0]!r}, and no layer is called so: there are {', '.join(_multiplying(model))}"
         paths = self._replaced_paths(model)
         if not paths:
-            return f"no layer of kind {self.layers} has channels of which a fraction {self.keep} is fewer"
+            return f"no layer of kind {self.layers} has a form of which a fraction {self.keep} is smaller"
         held = [path for path in paths if parametrize.is_parametrized(model.get_submodule(path))]
         return f"{held[0]} has constraints on its weight, which the new layer would drop" if held else None
 
@@ -71,21 +86,44 @@ class LayerReplacement(CompressionMethod, ABC):
         if reason := self.unsupported(model):
             raise Refused(f"this network cannot be compressed in this way: {reason}")
         model = copy.deepcopy(model)
-        layers = {path: self.replaced(model.get_submodule(path)) for path in self._replaced_paths(model)}
-        if self.calibration and self.keep < 1:
+        layers = self.new_layers({path: model.get_submodule(path) for path in self._replaced_paths(model)}, task)
+        if self.fits:
             reconstruct(model.eval(), layers, torch.cat(list(task.calibration(self.calibration))), self.fit)
         for path, layer in layers.items():
             self.put(model, path, layer)
-        return task.finetune(model)
+        return self.trained(model, layers, task)
 
     def _replaced_paths(self, model: GraphModule) -> list[str]:
         kinds = {"all": (nn.Conv2d, nn.Linear), "conv": (nn.Conv2d,), "linear": (nn.Linear,)}[self.layers]
-        layers = modules_called(model).items()
+        layers = _multiplying(model)
+        paths = list(layers)
         return [
             path
-            for path, layer in layers
-            if parametrize.type_before_parametrizations(layer) in kinds and self.shrinks(layer)
+            for path, layer in layers.items()
+            if parametrize.type_before_parametrizations(layer) in kinds
+            and not any(_names(word, path, paths) for word in self.skip.split())
+            and self.shrinks(layer)
         ]
+
+    def _unknown_skips(self, model: GraphModule) -> list[str]:
+        paths = list(_multiplying(model))
+        return [word for word in self.skip.split() if not any(_names(word, path, paths) for path in paths)]
+
+
+def _multiplying(model: GraphModule) -> dict[str, nn.Module]:
+    """The convolutions and linear layers of `model`, in the order in which they are called first."""
+    return {
+        path: layer
+        for path, layer in modules_called(model).items()
+        if parametrize.type_before_parametrizations(layer) in (nn.Conv2d, nn.Linear)
+    }
+
+
+def _names(word: str, path: str, paths: list[str]) -> bool:
+    """Whether a word of `skip` means the layer at `path`, which is one of `paths`."""
+    if word in ("first", "last"):
+        return path == paths[0 if word == "first" else -1]
+    return fnmatchcase(path, word)
 
 
 def channels(layer: nn.Module) -> tuple[int, int]:

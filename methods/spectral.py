@@ -1,11 +1,12 @@
-"""Spectral layers: convolutions and linear layers become the low frequencies of their weight in a fixed basis.
+"""Spectral layers: convolutions and linear layers become the kept coefficients of their weight in a fixed basis.
 
-Idea     W = C_out^T S C_in with orthonormal C_out, C_in: keep the corner of S with the lowest frequencies of both
-         channel axes, train it further, and make the bases again from their name when the network is read.
+Idea     W = C_out^T S C_in with orthonormal C_out, C_in: keep the part of S with the lowest frequencies (or the largest
+         coefficients), train it further, and make the bases again from their name when the network is read.
 Source   truncated cosine transforms of weights: Chen et al. 2016, arXiv 1506.04449, section 3 (there over the taps of
-         a filter, and hashed; here over channels, so that computing needs no dense weight). S = C_out W C_in^T is the
-         nearest in L2, since both bases are orthonormal.
-Stored   S [keep_out, keep_in] (convolutions: [g * keep_out, keep_in, kh, kw]) and the bias.
+         a filter, and hashed; here over channels, so that computing needs no dense weight, and over taps). S = C_out W
+         C_in^T is the nearest in L2, since both bases are orthonormal.
+Stored   what is kept of S and the bias. The positions of a rectangle or a triangle are known; those of the largest
+         coefficients are stored.
 Cost     a least-squares fit of each layer (methods/reconstruction.py), then fine-tuning.
 Fails    the order of channels carries no smoothness, so the projection alone loses about what any fixed subspace of
          that size loses; the fit and fine-tuning are what recover. A layer's rank is at most that of its corner.
@@ -15,40 +16,90 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
+import torch
 from torch import Tensor, nn
 from torch.fx import GraphModule
 
+from methods.allocation import Axes, Sides, box_for, fractions_near, kept_energy, spread
+from methods.base import Task
 from methods.graph import replace_module
-from methods.layers import SpectralConv2d, SpectralLinear
+from methods.layers import FrequencyLinear, Mask, SpectralConv2d, SpectralLinear, constrain
+from methods.layers.packing import Box
 from methods.layers.wavelets import LOW_PASS
-from methods.reconstruction import fit
+from methods.reconstruction import SpectralLayer, fit
 from methods.replacement import LayerReplacement, channels
+
+_HE_GAIN = 2.0  # a rectifier halves the second moment of what passes (He et al. 2015, arXiv 1502.01852, section 2.2)
 
 
 @dataclass(frozen=True)
 class Spectral(LayerReplacement, ABC):
-    """Stores the fraction `keep` of each layer's coefficients in the basis that the subclass names.
+    """Stores the fraction `keep` of the network's coefficients in the basis that the subclass names.
 
-    keep: fraction of the coefficients of each layer that is kept, in (0, 1].
-    calibration: training images that the coefficients are fitted on before fine-tuning; 0 leaves them as projected.
+    keep: fraction of the coefficients that is kept, in (0, 1].
+    calibration: training images that the coefficients are fitted on before training; 0 leaves them as projected.
     layers: transform convolutions, linear layers or both.
+    skip: layers to leave alone: `first`, `last`, names with * and ?, a space between.
+    axes: of convolutions, transform the channels, the taps (spatial) or both.
+    shape: keep the rectangle of the lowest frequencies, the triangle i + j < n, or the largest magnitudes.
+    budget: keep the fraction of each layer (uniform), or of the whole network, by the energy of the layers (global).
+    init: start from the projection of the trained weights, or from coefficients drawn at random (scratch).
+    recipe: train for the fine-tuning epochs, or as the dense network was trained (full); auto is full from scratch.
     """
+
+    axes: Axes = "channels"
+    shape: Literal["rectangle", "triangle", "largest"] = "rectangle"
+    budget: Literal["uniform", "global"] = "uniform"
+    init: Literal["project", "scratch"] = "project"
+    recipe: Literal["auto", "finetune", "full"] = "auto"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, hint in (
+            ("axes", Axes),
+            ("shape", Literal["rectangle", "triangle", "largest"]),
+            ("budget", Literal["uniform", "global"]),
+            ("init", Literal["project", "scratch"]),
+            ("recipe", Literal["auto", "finetune", "full"]),
+        ):
+            if getattr(self, name) not in (choices := get_args(hint)):
+                raise ValueError(f"{name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}")
+        if self.shape == "largest" and self.init == "scratch":
+            raise ValueError("shape=largest needs init=project: random coefficients have no largest ones to keep")
 
     @property
     @abstractmethod
     def basis(self) -> str:
         """What `methods.layers.bases.basis` calls it."""
 
-    def shrinks(self, layer: nn.Module) -> bool:
-        """Whether fewer coefficients than weights remain; at keep = 1 every layer but a depthwise one counts."""
-        height, width = channels(layer)
-        return height * width > 1 and (self.keep == 1 or math.prod(corner(height, width, self.keep)) < height * width)
+    @property
+    def fits(self) -> bool:
+        return super().fits and self.init == "project"
 
-    def replaced(self, layer: nn.Module) -> nn.Module:
-        return project(layer, self.keep, self.basis)
+    def shrinks(self, layer: nn.Module) -> bool:
+        """Whether fewer coefficients than weights remain; at keep = 1 every layer that has an axis to cut counts."""
+        sides = sides_of(layer)
+        channel_sides, taps = sides.outputs * sides.inputs, math.prod(sides.taps)
+        cuttable = {"channels": channel_sides, "spatial": taps, "all": channel_sides * taps}[self.axes]
+        if cuttable == 1 or self.keep == 1 or self.budget == "global":
+            return cuttable > 1
+        return self._count(sides) < sides.count
+
+    def new_layers(self, layers: Mapping[str, nn.Module], task: Task) -> dict[str, nn.Module]:
+        if self.shape == "largest":
+            return dict(self._largest(layers))
+        new = {
+            path: project(layers[path], box, self.basis, self.axes) for path, box in self._boxes(layers, task).items()
+        }
+        if self.init == "scratch":
+            generator = task.generator()
+            for layer in new.values():
+                draw(layer, generator)
+        return dict(new)
 
     def fit(self, new: nn.Module, x: Tensor, y: Tensor) -> None:
         assert isinstance(new, SpectralLinear | SpectralConv2d)
@@ -57,16 +108,104 @@ class Spectral(LayerReplacement, ABC):
     def put(self, model: GraphModule, path: str, new: nn.Module) -> None:
         replace_module(model, path, new)
 
+    def trained(self, model: GraphModule, layers: Mapping[str, nn.Module], task: Task) -> GraphModule:
+        full = self.recipe == "full" or (self.recipe == "auto" and self.init == "scratch")
+        decay = {}
+        if self.init == "scratch":  # coefficients start 1 / keep times as large in variance as the weights they replace
+            decay = {f"{path}.coefficients": kept_fraction(layer) for path, layer in layers.items()}
+        return task.finetune(model, full=full, decay=decay)
+
+    def _count(self, sides: Sides) -> int:
+        if self.shape == "largest":
+            return max(1, math.floor(self.keep * sides.count + 1e-9))
+        return box_for(sides, self.keep, self.axes, self.shape == "triangle").count
+
+    def _boxes(self, layers: Mapping[str, nn.Module], task: Task) -> dict[str, Box]:
+        """What is kept of each layer."""
+        sides = {path: sides_of(layer) for path, layer in layers.items()}
+        triangle = self.shape == "triangle"
+        if self.budget == "uniform" or self.keep == 1:
+            return {path: box_for(one, self.keep, self.axes, triangle) for path, one in sides.items()}
+        boxes, curves = {}, {}
+        for path, layer in layers.items():
+            groups = getattr(layer, "groups", 1)
+            spectrum = project(layer, sides[path].whole(), self.basis, self.axes).spectrum()
+            boxes[path] = [box_for(sides[path], keep, self.axes, triangle) for keep in fractions_near(self.keep)]
+            curves[path] = [(groups * box.count, kept_energy(spectrum, box, groups)) for box in boxes[path]]
+        budget = math.floor(self.keep * sum(layer.weight.numel() for layer in layers.values()))  # type: ignore[operator, union-attr, misc]
+        return {path: boxes[path][index] for path, index in spread(curves, budget).items()}
+
+    def _largest(self, layers: Mapping[str, nn.Module]) -> dict[str, SpectralLayer]:
+        """Whole spectra under masks on all but the largest coefficients. A global budget ranks them by their share of
+        their layer's energy."""
+        new = {path: project(layer, sides_of(layer).whole(), self.basis, self.axes) for path, layer in layers.items()}
+        if self.keep == 1:
+            return new
+        shares = {
+            path: layer.coefficients.detach().square() / layer.coefficients.detach().square().sum().clamp_min(1e-30)
+            for path, layer in new.items()
+        }
+        if self.budget == "global":
+            everywhere = torch.cat([share.flatten() for share in shares.values()])
+            least = dict.fromkeys(shares, threshold(everywhere, self.keep))
+        else:
+            least = {path: threshold(share, self.keep) for path, share in shares.items()}
+        for path, layer in new.items():
+            keep = shares[path] >= torch.minimum(least[path], shares[path].max())  # one of each layer at least
+            constrain(layer, "coefficients", Mask.of(keep))
+        return new
+
 
 @dataclass(frozen=True)
-class DCT(Spectral):
+class Wave(Spectral, ABC):
+    """A spectral method whose basis functions are of any frequency, so that frequencies can be what is trained.
+
+    train: coefficients, or the frequencies of linear layers: rows are waves, of which two numbers each are stored, the
+        frequency and the bias. `keep`, `axes`, `shape` and `budget` then say nothing.
+    """
+
+    train: Literal["coefficients", "frequencies"] = "coefficients"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.train not in ("coefficients", "frequencies"):
+            raise ValueError(f"train must be coefficients or frequencies, got {self.train!r}")
+
+    @property
+    def fits(self) -> bool:
+        return super().fits and self.train == "coefficients"
+
+    def shrinks(self, layer: nn.Module) -> bool:
+        if self.train == "coefficients":
+            return super().shrinks(layer)
+        return isinstance(layer, nn.Linear) and layer.in_features > 1
+
+    def new_layers(self, layers: Mapping[str, nn.Module], task: Task) -> dict[str, nn.Module]:
+        if self.train == "coefficients":
+            return super().new_layers(layers, task)
+        new: dict[str, nn.Module] = {}
+        for path, layer in layers.items():
+            assert isinstance(layer, nn.Linear)
+            new[path] = waves = FrequencyLinear.of(layer, "dst" if self.basis == "dst" else "dct")
+            if self.init == "scratch":
+                waves.spread()
+        return new
+
+    def trained(self, model: GraphModule, layers: Mapping[str, nn.Module], task: Task) -> GraphModule:
+        if self.train == "coefficients":
+            return super().trained(model, layers, task)
+        return task.finetune(model, full=self.recipe == "full" or (self.recipe == "auto" and self.init == "scratch"))
+
+
+@dataclass(frozen=True)
+class DCT(Wave):
     """Coefficients of the type-II discrete cosine transform (Ahmed, Natarajan, Rao 1974)."""
 
     basis = "dct"
 
 
 @dataclass(frozen=True)
-class DST(Spectral):
+class DST(Wave):
     """Coefficients of the type-II discrete sine transform (Martucci 1994): no constant function among them."""
 
     basis = "dst"
@@ -124,22 +263,44 @@ class RandomBasis(Spectral):
         return f"random:{self.draw}"
 
 
-def project(layer: nn.Module, keep: float, basis: str) -> SpectralLinear | SpectralConv2d:
-    """The spectral layer nearest to `layer` in L2, of the fraction `keep` of its coefficients."""
-    keep_out, keep_in = corner(*channels(layer), keep)
+def sides_of(layer: nn.Module) -> Sides:
+    """The sides of the weight of one group."""
+    return Sides(*channels(layer), (layer.kernel_size[0], layer.kernel_size[1]) if isinstance(layer, nn.Conv2d) else ())
+
+
+def project(layer: nn.Module, box: Box, basis: str, axes: Axes) -> SpectralLayer:
+    """The spectral layer nearest to `layer` in L2 of those that keep `box`."""
     if isinstance(layer, nn.Linear):
-        return SpectralLinear.of(layer, keep_in, keep_out, basis)
+        return SpectralLinear.of(layer, box.inputs, box.outputs, basis, box.diagonal)
     assert isinstance(layer, nn.Conv2d)
-    return SpectralConv2d.of(layer, keep_in, keep_out, basis)
+    taps = None if axes == "channels" else box.taps
+    return SpectralConv2d.of(
+        layer, box.inputs, box.outputs, basis, axes != "spatial", taps, box.diagonal, box.tap_diagonal
+    )
 
 
-def corner(height: int, width: int, keep: float) -> tuple[int, int]:
-    """Rows and columns kept of a [height, width] spectrum: at most the fraction `keep` of it (but one entry at least),
-    as near to a square as the sides allow, since the smaller side bounds the rank."""
-    area = keep * height * width
-    side = math.sqrt(area)
-    if height <= width:
-        rows = min(height, max(1, round(side)))
-        return rows, min(width, max(1, math.floor(area / rows + 1e-9)))
-    rows, columns = corner(width, height, keep)
-    return columns, rows
+@torch.no_grad()
+def draw(layer: nn.Module, generator: torch.Generator) -> None:
+    """Normal coefficients of which white inputs of variance one make outputs of variance two, which a rectifier halves:
+    the variance is gain * outputs / coefficients, of one group. The bias becomes zero."""
+    assert isinstance(layer, SpectralLinear | SpectralConv2d)
+    outputs = layer.out_features if isinstance(layer, SpectralLinear) else layer.out_channels // layer.groups
+    std = math.sqrt(_HE_GAIN * outputs / layer.box.count)
+    layer.coefficients.copy_(torch.randn(layer.coefficients.shape, generator=generator) * std)
+    if layer.bias is not None:
+        layer.bias.zero_()
+
+
+def kept_fraction(layer: nn.Module) -> float:
+    """Coefficients kept over weights replaced."""
+    assert isinstance(layer, SpectralLinear | SpectralConv2d)
+    if isinstance(layer, SpectralLinear):
+        return layer.box.count / (layer.in_features * layer.out_features)
+    taps = math.prod(layer.kernel_size)
+    return layer.box.count * layer.groups**2 / (layer.in_channels * layer.out_channels * taps)
+
+
+def threshold(scores: Tensor, keep: float) -> Tensor:
+    """The least score of the fraction `keep` of all that are highest, one at least; scalar."""
+    count = max(1, math.floor(keep * scores.numel() + 1e-9))
+    return scores.flatten().kthvalue(scores.numel() - count + 1).values

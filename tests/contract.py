@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -68,7 +69,9 @@ class Spy:
     steps: int = 0
     inside: bool = False
 
-    def finetune(self, model: GraphModule, *, lr_scale: float = 1.0) -> GraphModule:
+    def finetune(
+        self, model: GraphModule, *, lr_scale: float = 1.0, full: bool = False, decay: Mapping[str, float] | None = None
+    ) -> GraphModule:
         self.calls.append(lr_scale)
         self.inside = True
         model.train()

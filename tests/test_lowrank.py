@@ -7,7 +7,7 @@ from torch import nn
 
 from methods.base import Refused, Task
 from methods.graph import trace
-from methods.lowrank import LowRank, rank
+from methods.lowrank import LowRank, factorised, rank
 
 CONVOLUTIONS = [
     {"in_channels": 6, "out_channels": 9, "kernel_size": 3},
@@ -30,7 +30,7 @@ def product(new: nn.Module, groups: int = 1) -> torch.Tensor:
 def test_a_convolution_becomes_the_nearest_product(options):
     layer = nn.Conv2d(**options)
     groups = layer.groups
-    new = LowRank(keep=0.5).replaced(layer)
+    new = factorised(layer, 0.5)
     for weight, found in zip(layer.weight.flatten(1).chunk(groups), product(new, groups).chunk(groups), strict=True):
         u, s, v = np.linalg.svd(weight.detach().double().numpy(), full_matrices=False)
         kept = rank(*weight.shape, 0.5)
@@ -50,7 +50,7 @@ def test_fitting_never_fits_worse_than_the_svd_on_what_it_saw(options):
     layer, x = nn.Conv2d(**options), torch.randn(40, options["in_channels"], 9, 8)
     x[:, 0] *= 5  # one channel matters more than its weights say
     method = LowRank(keep=0.3)
-    before, after = method.replaced(layer), method.replaced(layer)
+    before, after = factorised(layer, 0.3), factorised(layer, 0.3)
     with torch.no_grad():
         y = layer(x)
         method.fit(after, x, y)
@@ -63,7 +63,7 @@ def test_fitting_a_linear_layer_is_reduced_rank_regression(monkeypatch):
     layer = nn.Linear(12, 8, bias=False)
     x = torch.randn(4000, 12) * torch.linspace(0.2, 3, 12)
     method = LowRank(keep=0.4)
-    new = method.replaced(layer)
+    new = factorised(layer, method.keep)
     with torch.no_grad():
         y = layer(x)
         method.fit(new, x, y)

@@ -201,7 +201,7 @@ class WeightsOnly(QAT):
 def test_qat_trains_on_the_grid(kind):
     calls = []
 
-    def finetune(model, *, lr_scale=1.0):
+    def finetune(model, *, lr_scale=1.0, full=False, decay=None):
         calls.append(train_and_watch(model, lr_scale=lr_scale))  # fails where a layer leaves the grid
         return calls[-1]
 
@@ -248,7 +248,7 @@ def test_ranges_are_frozen_when_training_is_over():
 def test_the_learning_rate_is_scaled_as_asked():
     seen = []
 
-    def finetune(model, *, lr_scale=1.0):
+    def finetune(model, *, lr_scale=1.0, full=False, decay=None):
         seen.append(lr_scale)
         return model.eval()
 

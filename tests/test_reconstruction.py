@@ -7,10 +7,11 @@ import pytest
 import torch
 from torch import nn
 
+from methods.allocation import box_for
 from methods.graph import replace_module, trace
 from methods.layers import SpectralConv2d, SpectralLinear
 from methods.reconstruction import fit, reconstruct
-from methods.spectral import project
+from methods.spectral import project, sides_of
 from tests.drawing import drawn
 
 LAYERS = [
@@ -24,12 +25,16 @@ LAYERS = [
 ]  # fmt: skip
 
 
+def projected(layer, keep):
+    return project(layer, box_for(sides_of(layer), keep, "channels", False), "dct", "channels")
+
+
 def pair(kind, config, keep=0.4):
     layer = kind(**config)
     with torch.no_grad():
         for index, tensor in enumerate(layer.parameters()):
             tensor.copy_(drawn(*tensor.shape, seed=index))
-    return layer.eval(), project(layer, keep, "dct").eval()
+    return layer.eval(), projected(layer, keep).eval()
 
 
 def inputs(shape) -> torch.Tensor:
@@ -142,7 +147,7 @@ def network():
 
 
 def spectral(model, keep=0.3):
-    return {path: project(model.get_submodule(path), keep, "dct") for path in ("first", "second", "head")}
+    return {path: projected(model.get_submodule(path), keep) for path in ("first", "second", "head")}
 
 
 def test_a_fitted_network_is_nearer_to_the_dense_one_also_on_other_images(network):

@@ -13,10 +13,11 @@ import torch
 from torch import nn
 
 from bench.artifact import save
+from methods.allocation import corner
 from methods.base import Task
 from methods.graph import graph_from_data, graph_to_data, modules_called, trace
 from methods.layers import Mask, SpectralConv2d, SpectralLinear, constrain
-from methods.spectral import DCT, corner
+from methods.spectral import DCT
 from tests.drawing import drawn, filled
 
 
@@ -36,7 +37,7 @@ class Small(nn.Module):
         return self.head(x.mean((2, 3)))
 
 
-def untrained(model, *, lr_scale=1.0):
+def untrained(model, *, lr_scale=1.0, full=False, decay=None):
     return model.eval()
 
 

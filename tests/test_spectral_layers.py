@@ -8,8 +8,8 @@ import scipy.fft
 import torch
 from torch import nn
 
+from methods.allocation import corner
 from methods.layers import Mask, SpectralConv2d, SpectralLinear, build, config_of, constrain, weights
-from methods.spectral import corner
 from tests.drawing import drawn, filled
 
 CONVOLUTIONS = [

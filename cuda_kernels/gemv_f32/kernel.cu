@@ -26,7 +26,9 @@ __global__ void gemv_f32_warp_kernel(const float* __restrict__ a, const float* _
   const int64_t row = blockIdx.x * int64_t{kThreads / kWarp} + threadIdx.x / kWarp;
   if (row >= rows) return;
   float sum = 0.0f;
-  for (int64_t column = threadIdx.x % kWarp; column < columns; column += kWarp) sum += a[row * columns + column] * x[column];
+  for (int64_t column = threadIdx.x % kWarp; column < columns; column += kWarp) {
+    sum += a[row * columns + column] * x[column];
+  }
   sum = warp_sum(sum);
   if (threadIdx.x % kWarp == 0) y[row] = sum;
 }

@@ -25,6 +25,7 @@ from methods.layers.constraints import (
     original,
     release,
 )
+from methods.layers.frequencies import FrequencyLinear
 from methods.layers.quantization import ActivationQuantizer, Dequantize, WeightQuantizer
 from methods.layers.spectral import SpectralConv2d, SpectralLinear
 
@@ -38,7 +39,9 @@ _TORCH_LAYERS: tuple[type[nn.Module], ...] = (
     nn.ZeroPad2d, nn.ConstantPad2d, nn.ReflectionPad2d, nn.PixelShuffle, nn.Upsample,
     nn.MultiheadAttention,
 )  # fmt: skip
-_OUR_LAYERS: tuple[type[CompressedLayer], ...] = (ChannelAffine, SpectralLinear, SpectralConv2d, ActivationQuantizer)
+_OUR_LAYERS: tuple[type[CompressedLayer], ...] = (
+    ChannelAffine, SpectralLinear, SpectralConv2d, FrequencyLinear, ActivationQuantizer,
+)  # fmt: skip
 LAYERS: dict[str, type[nn.Module]] = {layer.__name__: layer for layer in (*_TORCH_LAYERS, *_OUR_LAYERS)}
 CONSTRAINTS: dict[str, type[Constraint]] = {
     constraint.__name__: constraint for constraint in (Mask, WeightQuantizer, Dequantize)
@@ -130,6 +133,7 @@ __all__ = [
     "ChannelAffine",
     "CompressedLayer",
     "Constraint",
+    "FrequencyLinear",
     "LayerScope",
     "Mask",
     "SpectralConv2d",

@@ -1,7 +1,9 @@
-"""Layers stored as the low-frequency coefficients of their weight in an orthonormal basis over channels.
+"""Layers stored as the low-frequency coefficients of their weight in an orthonormal basis.
 
-The weight is W = C_out^T S C_in with S the stored coefficients, C_in [keep_in, in] and C_out [keep_out, out] the first
-rows of a basis that is made again from its name, never stored. Ways of computing the same outputs:
+The weight is W = C_out^T S C_in with S the kept coefficients, C_in [keep_in, in] and C_out [keep_out, out] the first
+rows of a basis that is made again from its name, never stored. Of a convolution the taps may be transformed too,
+alone or with the channels. What is kept of S is a rectangle or a triangle (methods/layers/packing.py). Ways of
+computing the same outputs:
 
   factored      C_out^T (S (C_in x)): three small products, a k x k convolution between two 1 x 1 ones
   materialised  W is formed and the dense layer is run
@@ -25,6 +27,8 @@ from torch.nn.utils import parametrize
 from methods.layers import fast, products
 from methods.layers.base import CompressedLayer
 from methods.layers.bases import basis
+from methods.layers.constraints import original
+from methods.layers.packing import Box, pack, unpack
 
 Route = Literal["factored", "materialised", "fast"]
 
@@ -86,13 +90,14 @@ def _may_keep(layer: nn.Module, coefficients: Tensor) -> bool:
 
 
 class SpectralLinear(CompressedLayer):
-    """y = C_out^T S C_in x + b, with S [keep_out, keep_in] and b [out] stored.
+    """y = C_out^T S C_in x + b, with what is kept of S [keep_out, keep_in] and b [out] stored.
 
-    Input [..., in], output [..., out].
+    diagonal: side of the triangle of S that is kept, 0 for all of S. Input [..., in], output [..., out].
     """
 
     weights = ("coefficients",)
     scope = "linear"
+    _places: Tensor  # of a triangle
 
     def __init__(
         self,
@@ -102,23 +107,31 @@ class SpectralLinear(CompressedLayer):
         keep_out: int,
         bias: bool = True,
         basis_kind: str = "dct",
+        diagonal: int = 0,
     ) -> None:
         super().__init__()
         self.in_features, self.out_features, self.basis_kind = in_features, out_features, basis_kind
-        self.coefficients = nn.Parameter(torch.zeros(keep_out, keep_in))
+        self.box = Box(keep_out, keep_in, (), diagonal)
+        self.coefficients = nn.Parameter(torch.zeros(self.box.stored_shape))
+        if not self.box.is_rectangle:
+            self.register_buffer("_places", self.box.places(), persistent=False)
         if self.path() != "fast":  # of one input, for which starting weighs most: it is not always fast
             self.register_buffer("_in_basis", basis(basis_kind, in_features, keep_in).float(), persistent=False)
             self.register_buffer("_out_basis", basis(basis_kind, out_features, keep_out).float(), persistent=False)
         self.bias = nn.Parameter(torch.zeros(out_features)) if bias else None
-        self._materialised = _Materialised()
+        self._materialised, self._unpacked = _Materialised(), _Materialised()
 
     @classmethod
-    def of(cls, layer: nn.Linear, keep_in: int, keep_out: int, basis_kind: str = "dct") -> SpectralLinear:
-        """The projection of `layer`: no other S of this shape is closer to its weight in the L2 norm."""
-        new = cls(layer.in_features, layer.out_features, keep_in, keep_out, layer.bias is not None, basis_kind)
+    def of(
+        cls, layer: nn.Linear, keep_in: int, keep_out: int, basis_kind: str = "dct", diagonal: int = 0
+    ) -> SpectralLinear:
+        """The projection of `layer`: no other S of this form is closer to its weight in the L2 norm."""
+        new = cls(
+            layer.in_features, layer.out_features, keep_in, keep_out, layer.bias is not None, basis_kind, diagonal
+        )
         new = new.to(layer.weight.device, layer.weight.dtype)
         with torch.no_grad():
-            new.coefficients.copy_(new.out_basis @ layer.weight @ new.in_basis.T)
+            new.set_spectrum(new.out_basis @ layer.weight @ new.in_basis.T)
             if new.bias is not None:
                 new.bias.copy_(layer.bias)
         return new
@@ -126,28 +139,39 @@ class SpectralLinear(CompressedLayer):
     @property
     def in_basis(self) -> Tensor:
         """C_in [keep_in, in]."""
-        return self._basis("_in_basis", self.in_features, self.coefficients.shape[1])
+        return self._basis("_in_basis", self.in_features, self.box.inputs)
 
     @property
     def out_basis(self) -> Tensor:
         """C_out [keep_out, out]."""
-        return self._basis("_out_basis", self.out_features, self.coefficients.shape[0])
+        return self._basis("_out_basis", self.out_features, self.box.outputs)
 
     def _basis(self, name: str, n: int, rows: int) -> Tensor:
         if name in self._buffers:
             return self._buffers[name]  # type: ignore[return-value]
         return basis(self.basis_kind, n, rows).to(self.coefficients.device, self.coefficients.dtype)
 
+    def spectrum(self) -> Tensor:
+        """S [keep_out, keep_in], zero where it is not kept; not a copy where it is stored as it is."""
+        if self.box.is_rectangle:
+            return self.coefficients
+        return self._unpacked.weight(self, lambda stored: unpack(stored, self._places, self.box, 1))
+
+    @torch.no_grad()
+    def set_spectrum(self, spectrum: Tensor) -> None:
+        """Stores what is kept of `spectrum` [keep_out, keep_in]."""
+        original(self, "coefficients").copy_(pack(spectrum, self.box, 1))
+
     def config(self) -> dict[str, Any]:
-        keep_out, keep_in = self.coefficients.shape
         return {
-            "in_features": self.in_features, "out_features": self.out_features, "keep_in": keep_in,
-            "keep_out": keep_out, "bias": self.bias is not None, "basis_kind": self.basis_kind,
+            "in_features": self.in_features, "out_features": self.out_features, "keep_in": self.box.inputs,
+            "keep_out": self.box.outputs, "bias": self.bias is not None, "basis_kind": self.basis_kind,
+            "diagonal": self.box.diagonal,
         }  # fmt: skip
 
     def path_macs(self) -> dict[Route, int]:
         """Multiply-accumulates for one input vector on each path, the weight at hand; of fast transforms about."""
-        (keep_out, keep_in), width, height = self.coefficients.shape, self.in_features, self.out_features
+        (keep_out, keep_in), width, height = self.box.shape, self.in_features, self.out_features
         found: dict[Route, int] = {
             "factored": keep_in * width + keep_out * keep_in + keep_out * height,
             "materialised": width * height,
@@ -167,7 +191,7 @@ class SpectralLinear(CompressedLayer):
         return min(costs, key=costs.__getitem__)
 
     def _transform_operations(self) -> float:
-        (keep_out, keep_in), kind = self.coefficients.shape, self.basis_kind
+        (keep_out, keep_in), kind = self.box.shape, self.basis_kind
         return fast.operations(kind, self.in_features, keep_in) + fast.operations(kind, self.out_features, keep_out)
 
     def _route(self, x: Tensor) -> Route:
@@ -182,32 +206,40 @@ class SpectralLinear(CompressedLayer):
 
     def weight(self) -> Tensor:
         """The dense weight [out, in]; kept between calls where that is safe."""
-        return self._materialised.weight(self, lambda stored: self.out_basis.T @ stored @ self.in_basis)
+        return self._materialised.weight(self, lambda _: self.out_basis.T @ self.spectrum() @ self.in_basis)
 
     def forward(self, x: Tensor) -> Tensor:
         route = self._route(x)
         if route == "materialised":
             return F.linear(x, self.weight(), self.bias)
         if route == "fast":
-            inside = products.linear(fast.analysis(self.basis_kind, x, self.coefficients.shape[1]), self.coefficients)
+            inside = products.linear(fast.analysis(self.basis_kind, x, self.box.inputs), self.spectrum())
             y = fast.synthesis(self.basis_kind, inside, self.out_features)
             return y if self.bias is None else y.add_(self.bias)  # a tensor of our own, which no gradient needs
-        inside = products.linear(products.linear(x, self.in_basis), self.coefficients)
+        inside = products.linear(products.linear(x, self.in_basis), self.spectrum())
         return products.linear(inside, self.out_basis.T, self.bias)
 
 
 class SpectralConv2d(CompressedLayer):
-    """A convolution whose weight [out, in/g, kh, kw] is transformed over both channel axes, each group by itself.
+    """A convolution whose weight [out, in/g, kh, kw] is transformed over its channel axes, its taps or both, each
+    group by itself.
 
-    Stored: S [g * keep_out, keep_in, kh, kw], where group j holds rows j * keep_out and on, and the bias [out].
-    keep_in, keep_out: coefficients kept per group, of in/g and out/g. The rest as in `nn.Conv2d`.
+    Stored: what is kept of S [g * keep_out, keep_in, *kept taps], where group j holds rows j * keep_out and on, and
+    the bias [out].
+    keep_in, keep_out: coefficients kept per group, of in/g and out/g. The rest as in `nn.Conv2d`, and
+    channels: whether the channel axes are transformed; if not, all channels are kept.
+    keep_taps: rows and columns kept of the transformed taps; None leaves the taps as they are.
+    diagonal, tap_diagonal: sides of the triangles kept of channels and of taps, 0 for all of S.
     Input [n, in, h, w] or [in, h, w].
     """
 
     weights = ("coefficients",)
     scope = "conv"
-    in_basis: Tensor  # C_in [keep_in, in/g]
-    out_basis: Tensor  # C_out [keep_out, out/g]
+    in_basis: Tensor  # C_in [keep_in, in/g]; empty [0, 0] where channels are not transformed
+    out_basis: Tensor  # C_out [keep_out, out/g]; likewise
+    _row_basis: Tensor  # [kept rows, kh], of transformed taps
+    _column_basis: Tensor  # [kept columns, kw]
+    _places: Tensor  # of a triangle
 
     def __init__(
         self,
@@ -223,29 +255,59 @@ class SpectralConv2d(CompressedLayer):
         bias: bool = True,
         padding_mode: str = "zeros",
         basis_kind: str = "dct",
+        channels: bool = True,
+        keep_taps: tuple[int, ...] | None = None,
+        diagonal: int = 0,
+        tap_diagonal: int = 0,
     ) -> None:
         super().__init__()
         self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
         self.kernel_size, self.stride, self.dilation = _pair(kernel_size), _pair(stride), _pair(dilation)
         self.padding = padding if isinstance(padding, str) else _pair(padding)
-        self.padding_mode, self.basis_kind = padding_mode, basis_kind
-        for name, channels, keep in (("in", in_channels, keep_in), ("out", out_channels, keep_out)):
-            rows = basis(basis_kind, channels // groups, keep).float()
+        self.padding_mode, self.basis_kind, self.channels = padding_mode, basis_kind, channels
+        if not channels and (keep_in, keep_out, diagonal) != (in_channels // groups, out_channels // groups, 0):
+            raise ValueError("channels that are not transformed are all kept")
+        self.keep_taps = None if keep_taps is None else _pair(keep_taps)
+        self.box = Box(keep_out, keep_in, self.keep_taps or self.kernel_size, diagonal, tap_diagonal)
+        for name, size, keep in (("in", in_channels // groups, keep_in), ("out", out_channels // groups, keep_out)):
+            rows = basis(basis_kind, size, keep).float() if channels else torch.empty(0, 0)
             self.register_buffer(f"{name}_basis", rows, persistent=False)
-        self.coefficients = nn.Parameter(torch.zeros(groups * keep_out, keep_in, *self.kernel_size))
+        if self.keep_taps:
+            for axis, size, keep in zip(("row", "column"), self.kernel_size, self.keep_taps, strict=True):
+                self.register_buffer(f"_{axis}_basis", basis(basis_kind, size, keep).float(), persistent=False)
+        if not self.box.is_rectangle:
+            self.register_buffer("_places", self.box.places(), persistent=False)
+        rows_stored, *rest = self.box.stored_shape
+        self.coefficients = nn.Parameter(torch.zeros(groups * rows_stored, *rest))
         self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
-        self._materialised = _Materialised()
+        self._materialised, self._kernel = _Materialised(), _Materialised()
 
     @classmethod
-    def of(cls, layer: nn.Conv2d, keep_in: int, keep_out: int, basis_kind: str = "dct") -> SpectralConv2d:
-        """The projection of `layer`: no other S of this shape is closer to its weight in the L2 norm."""
+    def of(
+        cls,
+        layer: nn.Conv2d,
+        keep_in: int,
+        keep_out: int,
+        basis_kind: str = "dct",
+        channels: bool = True,
+        keep_taps: tuple[int, ...] | None = None,
+        diagonal: int = 0,
+        tap_diagonal: int = 0,
+    ) -> SpectralConv2d:
+        """The projection of `layer`: no other S of this form is closer to its weight in the L2 norm."""
         new = cls(
             layer.in_channels, layer.out_channels, layer.kernel_size, keep_in, keep_out, layer.stride, layer.padding,
-            layer.dilation, layer.groups, layer.bias is not None, layer.padding_mode, basis_kind,
+            layer.dilation, layer.groups, layer.bias is not None, layer.padding_mode, basis_kind, channels, keep_taps,
+            diagonal, tap_diagonal,
         )  # fmt: skip
         new = new.to(layer.weight.device, layer.weight.dtype)
         with torch.no_grad():
-            new.coefficients.copy_(_between(layer.weight, new.out_basis, new.in_basis.T, layer.groups))
+            spectrum = layer.weight
+            if channels:
+                spectrum = _between(spectrum, new.out_basis, new.in_basis.T, layer.groups)
+            if keep_taps:
+                spectrum = new._row_basis @ spectrum @ new._column_basis.mT
+            new.set_spectrum(spectrum)
             if new.bias is not None and layer.bias is not None:
                 new.bias.copy_(layer.bias)
         return new
@@ -254,39 +316,79 @@ class SpectralConv2d(CompressedLayer):
         padding = self.padding if isinstance(self.padding, str) else list(self.padding)
         return {
             "in_channels": self.in_channels, "out_channels": self.out_channels, "kernel_size": list(self.kernel_size),
-            "keep_in": self.in_basis.shape[0], "keep_out": self.out_basis.shape[0], "stride": list(self.stride),
+            "keep_in": self.box.inputs, "keep_out": self.box.outputs, "stride": list(self.stride),
             "padding": padding, "dilation": list(self.dilation), "groups": self.groups, "bias": self.bias is not None,
-            "padding_mode": self.padding_mode, "basis_kind": self.basis_kind,
+            "padding_mode": self.padding_mode, "basis_kind": self.basis_kind, "channels": self.channels,
+            "keep_taps": None if self.keep_taps is None else list(self.keep_taps), "diagonal": self.box.diagonal,
+            "tap_diagonal": self.box.tap_diagonal,
         }  # fmt: skip
+
+    @property
+    def stores_its_kernel(self) -> bool:
+        """Whether the coefficients are the convolution between the channel transforms, `kernel()`, as they are."""
+        return self.box.is_rectangle and self.keep_taps is None
+
+    def spectrum(self) -> Tensor:
+        """S [g * keep_out, keep_in, *kept taps], zero where it is not kept."""
+        if self.box.is_rectangle:
+            return self.coefficients
+        return unpack(self.coefficients, self._places, self.box, self.groups)
+
+    @torch.no_grad()
+    def set_spectrum(self, spectrum: Tensor) -> None:
+        """Stores what is kept of `spectrum` [g * keep_out, keep_in, *kept taps]."""
+        original(self, "coefficients").copy_(pack(spectrum, self.box, self.groups))
+
+    def tap_basis(self) -> Tensor | None:
+        """The kept functions over the taps, [kept taps, kh * kw]; None where taps are not transformed."""
+        if not self.keep_taps:
+            return None
+        return torch.kron(self._row_basis, self._column_basis)
+
+    def kernel(self) -> Tensor:
+        """The convolution between the channel transforms, [g * keep_out, keep_in, kh, kw]; kept where that is safe."""
+        return self.coefficients if self.stores_its_kernel else self._kernel.weight(self, self._form_kernel)
+
+    def _form_kernel(self, _coefficients: Tensor) -> Tensor:
+        spectrum = self.spectrum()
+        if not self.keep_taps:
+            return spectrum
+        return self._row_basis.mT @ spectrum @ self._column_basis
 
     def path_macs(self, input_shape: tuple[int, ...]) -> dict[Route, int]:
         """Multiply-accumulates for one image of this shape on each path, the weight at hand."""
         area_in = input_shape[-2] * input_shape[-1]
         area_out = math.prod(self._output_size(input_shape[-2:]))
-        (keep_in, width), (keep_out, height) = self.in_basis.shape, self.out_basis.shape
+        height, width = self.out_channels // self.groups, self.in_channels // self.groups
         taps = math.prod(self.kernel_size)
-        factored = keep_in * width * area_in + keep_out * (keep_in * taps + height) * area_out
-        return {"factored": self.groups * factored, "materialised": self.groups * height * width * taps * area_out}
+        found: dict[Route, int] = {"materialised": self.groups * height * width * taps * area_out}
+        if self.channels:
+            keep_out, keep_in = self.box.outputs, self.box.inputs
+            inside = keep_in * width * area_in + keep_out * (keep_in * taps + height) * area_out
+            found["factored"] = self.groups * inside
+        return found
 
     def path(self, input_shape: tuple[int, ...]) -> Route:
         """The path taken for inputs of this shape; it does not depend on the batch size."""
         macs = self.path_macs(input_shape)
-        return "factored" if macs["factored"] < macs["materialised"] else "materialised"
+        return min(macs, key=macs.__getitem__)
 
     def macs(self, input_shape: tuple[int, ...], output_shape: tuple[int, ...]) -> int:
         return math.prod(input_shape[:-3]) * min(self.path_macs(input_shape).values())
 
     def weight(self) -> Tensor:
         """The dense weight [out, in/g, kh, kw]; kept between calls where that is safe."""
+        if not self.channels:
+            return self.kernel()
         return self._materialised.weight(
-            self, lambda stored: _between(stored, self.out_basis.T, self.in_basis, self.groups)
+            self, lambda _: _between(self.kernel(), self.out_basis.T, self.in_basis, self.groups)
         )
 
     def forward(self, x: Tensor) -> Tensor:
         if self.path(tuple(x.shape)) == "materialised":
             return self._convolve(x, self.weight(), self.bias)
         x = products.pointwise(x, self.in_basis, groups=self.groups)  # [n, g * keep_in, h, w]
-        x = self._convolve(x, self.coefficients, None)  # [n, g * keep_out, h', w']
+        x = self._convolve(x, self.kernel(), None)  # [n, g * keep_out, h', w']
         return products.pointwise(x, self.out_basis.T, self.bias, self.groups)
 
     def _convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
