@@ -152,9 +152,9 @@ def test_both_routes_occur_and_do_not_depend_on_the_batch():
     for batch in (1, 100):
         assert wide.path((batch, 64, 8, 8)) == "factored"
         assert narrow.path((batch, 2, 8, 8)) == "materialised"
-    linear = spectral(filled(nn.Linear(64, 64)), 0.1)
-    assert linear.path((5, 64)) == "factored"
-    counted(linear, drawn(5, 64))
+    linear = spectral(filled(nn.Linear(256, 256)), 0.02)
+    assert linear.path((5, 256)) == "factored"
+    counted(linear, drawn(5, 256))
     counted(spectral(filled(nn.Linear(3, 4)), 0.9), drawn(5, 3))
 
 
@@ -174,11 +174,28 @@ def test_a_wide_linear_layer_is_fast_and_holds_neither_basis_nor_weight(kind, mo
 
 
 def test_what_pays_for_many_inputs_may_not_for_one():
-    layer = SpectralLinear(1024, 1024, 256, 256)
-    assert (layer.path((1, 1024)), layer.path((256, 1024))) == ("factored", "fast")
+    half, eighth = SpectralLinear(512, 512, 256, 256), SpectralLinear(512, 512, 64, 64)
+    assert [half.path((batch, 512)) for batch in (1, 256)] == ["materialised", "fast"]
+    assert [eighth.path((batch, 512)) for batch in (1, 256)] == ["factored", "factored"]
     narrow = SpectralLinear(64, 64, 16, 16)
-    assert (narrow.path((1, 64)), narrow.path((4096, 64))) == ("factored", "factored")
+    assert [narrow.path((batch, 64)) for batch in (1, 4096)] == ["materialised", "factored"]
     assert SpectralLinear(4096, 4096, 1024, 1024, basis_kind="db2").path((256, 4096)) == "factored"
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_gradients_through_a_fast_layer_of_many_inputs_are_those_of_the_products(bias):
+    layer = filled(SpectralLinear(2048, 1536, 256, 300, bias=bias))
+    x = drawn(2, 150, 2048).requires_grad_()  # more than one block
+    assert layer.path(tuple(x.shape)) == "fast"
+    with torch.enable_grad():
+        y = layer(x)
+        expected = torch.nn.functional.linear(x, layer.out_basis.T @ layer.coefficients @ layer.in_basis, layer.bias)
+        torch.testing.assert_close(y, expected, atol=2e-4, rtol=1e-4)
+        slope = drawn(*y.shape)
+        found = torch.autograd.grad(y, [x, *layer.parameters()], slope)
+        wanted = torch.autograd.grad(expected, [x, *layer.parameters()], slope)
+    for one, other in zip(found, wanted, strict=True):
+        assert (one - other).norm() < 1e-5 * other.norm()
 
 
 def test_gradients_agree_between_routes_of_a_linear_layer(monkeypatch):

@@ -240,7 +240,7 @@ def _fourier_tables(kind: str, n: int, rows: int) -> _Tables:
     frequency, sine = (r + 1) // 2, (r > 0) & (r % 2 == 0)
     k = torch.arange(int(frequency.max()) + 1)
     ends = (k == 0) | (2 * k == n)
-    scale = torch.where(ends, math.sqrt(1 / n), math.sqrt(2 / n)).double()
+    scale = torch.where(ends, 1 / n, torch.full((len(k),), 2 / n, dtype=torch.float64)).sqrt()
     back = scale * torch.where(ends, n, n / 2)
     parts = (2 * frequency + sine, (1 - 2 * sine.int()).double())
     return _Tables(None, None, None, 0, scale.to(torch.complex128), back.to(torch.complex128), parts)
@@ -280,7 +280,7 @@ def _butterflies(x: Tensor) -> Tensor:
     n, done = x.shape[-1], 1
     while done < n:
         radix = min(_RADIX, n // done)
-        matrix = _sylvester(radix, x.device).to(x.dtype)
+        matrix = _sylvester(radix, x.dtype, x.device)
         shaped = x.unflatten(-1, (n // done // radix, radix, done))
         x = torch.einsum("rs,...asd->...ard", matrix, shaped).flatten(-3)
         done *= radix
@@ -288,11 +288,11 @@ def _butterflies(x: Tensor) -> Tensor:
 
 
 @lru_cache(maxsize=64)
-def _sylvester(n: int, device: torch.device) -> Tensor:
-    """The orthonormal Hadamard matrix of a power of two in its own order, which is that of bits; float32 [n, n]."""
+def _sylvester(n: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """The orthonormal Hadamard matrix of a power of two in its own order, which is that of bits; [n, n]."""
     with torch.inference_mode(False), torch.no_grad():
         order = _walsh_order(n, torch.device("cpu"))[1]
-        return basis("hadamard", n)[order].float().to(device)
+        return basis("hadamard", n)[order].to(device, dtype)
 
 
 @lru_cache(maxsize=64)

@@ -20,9 +20,14 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """x [..., in] @ weight [out, in].T + bias [out] -> [..., out]."""
     if _onednn_takes(x, weight, bias):  # first: the size of a batch is not to be asked for while a graph is taken
         rows = x.numel() // x.shape[-1] if x.shape[-1] else 0
-        if rows >= _ROWS and rows * weight.numel() >= _MACS:
+        if in_onednn(rows, weight.numel()):
             return _product(x, weight, bias)
     return F.linear(x, weight, bias)
+
+
+def in_onednn(rows: int, entries: int) -> bool:
+    """Whether `linear` of so many rows by a matrix of so many entries is oneDNN's product, where that may be taken."""
+    return rows >= _ROWS and rows * entries >= _MACS
 
 
 def pointwise(x: Tensor, matrix: Tensor, bias: Tensor | None = None, groups: int = 1) -> Tensor:

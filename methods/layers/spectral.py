@@ -9,8 +9,8 @@ computing the same outputs:
   materialised  W is formed and the dense layer is run
   fast          linear layers: the same three steps, with fast transforms (methods/layers/fast.py) around S
 
-The one that a cost model in multiply-accumulates finds cheapest for the shape at hand is taken; `path(input_shape)`
-tells which. The factored and the fast path never hold W, and a layer that is always fast holds no basis either.
+The one that is cheapest for the shape at hand is taken, of linear layers by a model of the time it takes (costs.py), of
+convolutions by multiply-accumulates; `path(input_shape)` tells which. The factored and the fast path never hold W, and a layer that is always fast holds no basis either.
 """
 
 from __future__ import annotations
@@ -28,14 +28,11 @@ from methods.layers import fast, products
 from methods.layers.base import CompressedLayer
 from methods.layers.bases import basis
 from methods.layers.constraints import original
+from methods.layers.costs import product_s, transform_s
 from methods.layers.packing import Box, pack, unpack
 
 Route = Literal["factored", "materialised", "fast"]
 
-# The cost model: on one core with AVX2, an operation of a fast transform takes as long as this many of a matrix
-# product, and starting the operations of two fast transforms takes as long as this many.
-_FAST_OPERATION = 6.0
-_FAST_START = 500_000
 _COMPILED_BATCH = 32  # assumed where the batch is not to decide
 Pair = int | tuple[int, ...]
 
@@ -183,12 +180,17 @@ class SpectralLinear(CompressedLayer):
 
     def path(self, input_shape: tuple[int, ...] = ()) -> Route:
         """The path taken for inputs of this shape: [..., in], or () for one vector."""
-        batch = math.prod(input_shape[:-1])
-        macs = self.path_macs()
-        costs = {route: float(batch * count) for route, count in macs.items()}
-        if "fast" in costs:
-            costs["fast"] += batch * (_FAST_OPERATION - 1) * self._transform_operations() + _FAST_START
-        return min(costs, key=costs.__getitem__)
+        batch, width, height = math.prod(input_shape[:-1]), self.in_features, self.out_features
+        (keep_out, keep_in), kind = self.box.shape, self.basis_kind
+        inside = product_s(batch, keep_in, keep_out)
+        times: dict[Route, float] = {
+            "factored": product_s(batch, width, keep_in) + inside + product_s(batch, keep_out, height),
+            "materialised": product_s(batch, width, height),
+        }
+        if fast.has_fast(kind, width) and fast.has_fast(kind, height):
+            transforms = transform_s(kind, batch, width, keep_in) + transform_s(kind, batch, height, keep_out)
+            times["fast"] = transforms + inside
+        return min(times, key=times.__getitem__)
 
     def _transform_operations(self) -> float:
         (keep_out, keep_in), kind = self.box.shape, self.basis_kind
@@ -211,7 +213,7 @@ class SpectralLinear(CompressedLayer):
     def forward(self, x: Tensor) -> Tensor:
         route = self._route(x)
         if route == "materialised":
-            return F.linear(x, self.weight(), self.bias)
+            return products.linear(x, self.weight(), self.bias)
         if route == "fast":
             inside = products.linear(fast.analysis(self.basis_kind, x, self.box.inputs), self.spectrum())
             y = fast.synthesis(self.basis_kind, inside, self.out_features)
