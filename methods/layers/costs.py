@@ -14,6 +14,7 @@ _READ = 5e-11  # a number of the matrix, which one batch reads once, from the ca
 _READ_MEMORY = 1.7e-10  # the same where the matrix does not fit into the cache
 _CACHE = 1 << 22  # numbers
 _ONEDNN_START, _ONEDNN_MAC, _ONEDNN_READ = 8e-6, 8.5e-12, 1.5e-10  # oneDNN copies the matrix to its own layout
+_CONV_START, _CONV_MAC, _CONV_READ = 8e-6, 8e-12, 4e-10  # of a convolution, which copies its weight as well
 _FAST_START = 1.2e-5  # of a fast transform, which is several operations of torch
 _FAST_OPERATION = 7.5e-11  # `fast.operations` counts them
 
@@ -29,3 +30,8 @@ def product_s(batch: int, width: int, height: int) -> float:
 def transform_s(kind: str, batch: int, n: int, rows: int) -> float:
     """Of `fast.analysis` or `fast.synthesis` between n samples and `rows` coefficients."""
     return _FAST_START + batch * fast.operations(kind, n, rows) * _FAST_OPERATION
+
+
+def convolution_s(batch: int, macs: int, entries: int) -> float:
+    """Of a convolution of `macs` an image with a weight of so many entries."""
+    return _CONV_START + batch * macs * _CONV_MAC + entries * _CONV_READ
