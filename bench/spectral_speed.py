@@ -168,9 +168,10 @@ def header() -> list[str]:
         "Median and quartiles in milliseconds; dense and spectral run by turns in one process. Times are those of the "
         "thread at work, which other work on the machine lengthens less than those by the wall clock, whose ratio is "
         "also given. A sample is the mean of so many calls in a row (calls), the same on both sides. Single calls: the "
-        "speed-up of single calls, where the other side has just emptied the caches. MAC limit: the ratio of multiply-accumulates, transforms by FFT left "
-        "out. Error: largest difference of outputs, in their standard deviations. Dense by oneDNN: the dense layer by "
-        "the product that spectral layers take where torch's own is slower.",
+        "speed-up of single calls, where the other side has just emptied the caches. MAC limit: the ratio of "
+        "multiply-accumulates, transforms by FFT left out. Error: largest difference of outputs, in their standard "
+        "deviations. Dense by oneDNN: the dense layer by the product that spectral layers take where torch's own is "
+        "slower.",
     ]
 
 
