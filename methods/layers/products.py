@@ -34,15 +34,28 @@ def pointwise(x: Tensor, matrix: Tensor, bias: Tensor | None = None, groups: int
     """A channel transform by `matrix` [b, a] in each group: x [n, g * a, h, w] -> [n, g * b, h, w], n optional."""
     if groups == 1 and x.dim() == 4 and _onednn_takes(x, matrix, bias):
         count, channels, height, width = x.shape
-        pays = x.numel() < _PIXELS and x.numel() * matrix.shape[0] >= _MACS
-        if pays and x.is_contiguous(memory_format=torch.channels_last):
-            y = _product(x.permute(0, 2, 3, 1).reshape(-1, channels), matrix, bias)
-            return y.view(count, height, width, -1).permute(0, 3, 1, 2)
-        if pays and count == 1:
-            y = _product(matrix, x.reshape(channels, -1).T, None)
-            return (y if bias is None else y.add_(bias[:, None])).view(1, -1, height, width)
+        macs = height * width * matrix.numel()  # an image
+        if x.is_contiguous(memory_format=torch.channels_last):
+            if x.numel() < _PIXELS and count * macs >= _MACS:
+                y = _product(x.permute(0, 2, 3, 1).reshape(-1, channels), matrix, bias)
+                return y.view(count, height, width, -1).permute(0, 3, 1, 2)
+        elif macs >= _MACS:
+            return _image_by_image(x.contiguous(), matrix.contiguous(), bias)
     matrix = matrix if groups == 1 else matrix.repeat(groups, 1)
     return F.conv2d(x, matrix[:, :, None, None], bias, groups=groups)
+
+
+def _image_by_image(x: Tensor, matrix: Tensor, bias: Tensor | None) -> Tensor:
+    """`pointwise` with channels first: no copy of all images in another layout, which a convolution would make."""
+    count, channels, height, width = x.shape
+    out = x.new_empty(count, len(matrix), height, width)
+    for image, into in zip(x.view(count, channels, -1), out.view(count, len(matrix), -1), strict=True):
+        y = _product(matrix, image.T, None)
+        if bias is None:
+            into.copy_(y)
+        else:
+            torch.add(y, bias[:, None], out=into)
+    return out
 
 
 def _onednn_takes(*tensors: Tensor | None) -> bool:
