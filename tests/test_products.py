@@ -38,6 +38,17 @@ def test_pointwise_is_a_convolution(shape, layout, bias, taken):
     assert found.numel() == 0 or found.stride() == expected.stride()
 
 
+@pytest.mark.parametrize("to", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("shape", [(1, 96, 16, 15), (3, 96, 14, 16), (2, 96, 3, 4)])
+def test_pointwise_in_another_layout(shape, layout, to):
+    x, matrix, extra = drawn(*shape).to(memory_format=layout), drawn(96, 64).T, drawn(64)
+    with torch.no_grad():
+        found, expected = products.pointwise(x, matrix, extra, to=to), F.conv2d(x, matrix[:, :, None, None], extra)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+    assert to == torch.channels_last or found.is_contiguous()
+
+
 def test_pointwise_of_groups():
     x, matrix = drawn(2, 12, 5, 5), drawn(3, 4)
     expected = F.conv2d(x, matrix.repeat(3, 1)[:, :, None, None], groups=3)

@@ -69,6 +69,19 @@ def test_both_routes_of_a_convolution_equal_the_dense_one_of_its_weight(config, 
         torch.testing.assert_close(new(x[0]), expected[0], atol=2e-5, rtol=1e-5)  # without a batch axis
 
 
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_a_convolution_gives_the_layout_that_it_takes(layout, stride, monkeypatch):
+    layer = filled(SpectralConv2d(128, 128, 3, 64, 48, stride, padding=1)).eval()
+    x = drawn(3, 128, 12, 13).to(memory_format=layout)
+    take(layer, "factored", monkeypatch)
+    with torch.no_grad():
+        found = layer(x)
+        take(layer, "materialised", monkeypatch)
+        torch.testing.assert_close(found, layer(x), atol=2e-4, rtol=1e-4)
+    assert found.is_contiguous(memory_format=layout)
+
+
 @pytest.mark.parametrize("keep", [0.1, 0.5, 1.0])
 @pytest.mark.parametrize("config", LINEARS)
 def test_both_routes_of_a_linear_layer_equal_the_dense_one_of_its_weight(config, keep, monkeypatch):

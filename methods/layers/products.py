@@ -30,32 +30,51 @@ def in_onednn(rows: int, entries: int) -> bool:
     return rows >= _ROWS and rows * entries >= _MACS
 
 
-def pointwise(x: Tensor, matrix: Tensor, bias: Tensor | None = None, groups: int = 1) -> Tensor:
-    """A channel transform by `matrix` [b, a] in each group: x [n, g * a, h, w] -> [n, g * b, h, w], n optional."""
+def pointwise(
+    x: Tensor, matrix: Tensor, bias: Tensor | None = None, groups: int = 1, to: torch.memory_format | None = None
+) -> Tensor:
+    """A channel transform by `matrix` [b, a] in each group: x [n, g * a, h, w] -> [n, g * b, h, w], n optional.
+
+    to: `contiguous_format` is kept to; `channels_last` is taken where it costs nothing. Without, it is that of x.
+    """
     if groups == 1 and x.dim() == 4 and _onednn_takes(x, matrix, bias):
         count, channels, height, width = x.shape
         macs = height * width * matrix.numel()  # an image
-        if x.is_contiguous(memory_format=torch.channels_last):
+        last = x.is_contiguous(memory_format=torch.channels_last)
+        if last and to != torch.contiguous_format:
             if x.numel() < _PIXELS and count * macs >= _MACS:
                 y = _product(x.permute(0, 2, 3, 1).reshape(-1, channels), matrix, bias)
                 return y.view(count, height, width, -1).permute(0, 3, 1, 2)
         elif macs >= _MACS:
-            return _image_by_image(x.contiguous(), matrix.contiguous(), bias)
+            images = x.permute(0, 2, 3, 1) if last else x.contiguous().permute(0, 2, 3, 1)
+            return _image_by_image(images, matrix.contiguous(), bias, last=to == torch.channels_last)
     matrix = matrix if groups == 1 else matrix.repeat(groups, 1)
-    return F.conv2d(x, matrix[:, :, None, None], bias, groups=groups)
+    y = F.conv2d(x, matrix[:, :, None, None], bias, groups=groups)
+    return y.contiguous() if to == torch.contiguous_format else y
 
 
-def _image_by_image(x: Tensor, matrix: Tensor, bias: Tensor | None) -> Tensor:
-    """`pointwise` with channels first: no copy of all images in another layout, which a convolution would make."""
-    count, channels, height, width = x.shape
-    out = x.new_empty(count, len(matrix), height, width)
-    for image, into in zip(x.view(count, channels, -1), out.view(count, len(matrix), -1), strict=True):
-        y = _product(matrix, image.T, None)
-        if bias is None:
-            into.copy_(y)
-        else:
-            torch.add(y, bias[:, None], out=into)
-    return out
+def layout(*tensors: Tensor) -> torch.memory_format | None:
+    """The layout of what a convolution makes of tensors [., ., ., .]; None where a graph is being taken or n is left
+    out."""
+    if torch.compiler.is_compiling() or torch.jit.is_tracing() or any(one.dim() != 4 for one in tensors):
+        return None
+    first = all(one.is_contiguous() or not one.is_contiguous(memory_format=torch.channels_last) for one in tensors)
+    return torch.contiguous_format if first else torch.channels_last
+
+
+def _image_by_image(x: Tensor, matrix: Tensor, bias: Tensor | None, last: bool) -> Tensor:
+    """`pointwise` of x [n, h, w, c], however it lies, to [n, b, h, w] with channels last or first: no copy of all
+    images in another layout, which a convolution would make."""
+    count, height, width, _ = x.shape
+    pixels, rows = height * width, len(matrix)
+    out = x.new_empty((count, pixels, rows) if last else (count, rows, pixels))
+    for image, into in zip(x.flatten(1, 2), out, strict=True):
+        y = _product(matrix, image, None)  # [b, h * w]
+        y = y if bias is None else y.add_(bias[:, None])
+        into.copy_(y.T if last else y)
+    if last:
+        return out.view(count, height, width, rows).permute(0, 3, 1, 2)
+    return out.view(count, rows, height, width)
 
 
 def _onednn_takes(*tensors: Tensor | None) -> bool:

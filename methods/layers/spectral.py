@@ -280,6 +280,7 @@ class SpectralConv2d(CompressedLayer):
         self.box = Box(keep_out, keep_in, self.keep_taps or self.kernel_size, diagonal, tap_diagonal)
         for name, size, keep in (("in", in_channels // groups, keep_in), ("out", out_channels // groups, keep_out)):
             rows = basis(basis_kind, size, keep).float() if channels else torch.empty(0, 0)
+            rows = rows.T.contiguous().T if name == "out" else rows  # used from the other side
             self.register_buffer(f"{name}_basis", rows, persistent=False)
         if self.keep_taps:
             for axis, size, keep in zip(("row", "column"), self.kernel_size, self.keep_taps, strict=True):
@@ -411,9 +412,10 @@ class SpectralConv2d(CompressedLayer):
     def forward(self, x: Tensor) -> Tensor:
         if self._route(x) == "materialised":
             return self._convolve(x, self.weight(), self.bias)
-        x = products.pointwise(x, self.in_basis, groups=self.groups)  # [n, g * keep_in, h, w]
-        x = self._convolve(x, self.kernel(), None)  # [n, g * keep_out, h', w']
-        return products.pointwise(x, self.out_basis.T, self.bias, self.groups)
+        kernel = self.kernel()
+        inside = products.pointwise(x, self.in_basis, groups=self.groups, to=torch.channels_last)
+        inside = self._convolve(inside, kernel, None)  # [n, g * keep_out, h', w']
+        return products.pointwise(inside, self.out_basis.T, self.bias, self.groups, products.layout(x, kernel))
 
     def _convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         padding: Any = self.padding
