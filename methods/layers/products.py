@@ -67,11 +67,17 @@ def _image_by_image(x: Tensor, matrix: Tensor, bias: Tensor | None, last: bool) 
     images in another layout, which a convolution would make."""
     count, height, width, _ = x.shape
     pixels, rows = height * width, len(matrix)
+    if count == 1 and not last:
+        y = _product(matrix, x.view(pixels, -1), None)
+        return (y if bias is None else y.add_(bias[:, None])).view(1, rows, height, width)
     out = x.new_empty((count, pixels, rows) if last else (count, rows, pixels))
     for image, into in zip(x.flatten(1, 2), out, strict=True):
         y = _product(matrix, image, None)  # [b, h * w]
-        y = y if bias is None else y.add_(bias[:, None])
-        into.copy_(y.T if last else y)
+        y = y.T if last else y
+        if bias is None:
+            into.copy_(y)
+        else:
+            torch.add(y, bias if last else bias[:, None], out=into)
     if last:
         return out.view(count, height, width, rows).permute(0, 3, 1, 2)
     return out.view(count, rows, height, width)
