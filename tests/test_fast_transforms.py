@@ -66,6 +66,42 @@ def test_bf16_goes_in_and_comes_out(kind):
     torch.testing.assert_close(out.float(), x.float() @ basis(kind, 64, 16).float().T, rtol=0.02, atol=0.05)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("n", "rows"), [(8, 3), (8, 8), (16, 9)])
+def test_float64_stays_float64_and_passes_gradcheck(kind, n, rows):
+    x = torch.randn(2, 3, n, dtype=torch.float64, requires_grad=True)
+    matrix = basis(kind, n, rows)
+    torch.testing.assert_close(analysis(kind, x, rows), x @ matrix.T, rtol=0, atol=1e-12)
+    for transform, size in ((lambda x: analysis(kind, x, rows), n), (lambda z: synthesis(kind, z, n), rows)):
+        argument = x[..., :size].detach().requires_grad_()
+        assert torch.autograd.gradcheck(transform, argument)
+        assert torch.autograd.gradgradcheck(transform, argument)
+
+
+@pytest.mark.parametrize("kind", ["dct", "dst", "dft"])
+@pytest.mark.parametrize("n", [12, 15])
+def test_odd_lengths_pass_gradcheck(kind, n):
+    x = torch.randn(2, n, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda x: synthesis(kind, analysis(kind, x, 7), n), x)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("count", [1, 127, 128, 129, 300])
+def test_blocks_of_inputs_give_what_one_at_a_time_gives(kind, count):
+    x = torch.randn(count, 3, 1024)
+    found = analysis(kind, x, 100)
+    assert found.is_contiguous()
+    torch.testing.assert_close(found[-1, 1], analysis(kind, x[-1, 1], 100))
+    torch.testing.assert_close(synthesis(kind, found, 1024)[-1, 2], synthesis(kind, found[-1, 2], 1024))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_comes_out_may_be_changed_in_place(kind):
+    x = torch.randn(300, 1024, requires_grad=True)
+    synthesis(kind, analysis(kind, x, 1024), 1024).add_(1).sum().backward()
+    assert (x.grad - 1).abs().max() < 1e-4  # all rows of an orthonormal basis: the identity
+
+
 @pytest.mark.parametrize(("kind", "n"), [("haar", 12), ("hadamard", 12), ("db2", 16), ("random:1", 16)])
 def test_what_has_no_fast_transform_is_refused(kind, n):
     assert not has_fast(kind, n)

@@ -69,6 +69,19 @@ def test_both_routes_of_a_convolution_equal_the_dense_one_of_its_weight(config, 
         torch.testing.assert_close(new(x[0]), expected[0], atol=2e-5, rtol=1e-5)  # without a batch axis
 
 
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_a_convolution_gives_the_layout_that_it_takes(layout, stride, monkeypatch):
+    layer = filled(SpectralConv2d(128, 128, 3, 64, 48, stride, padding=1)).eval()
+    x = drawn(3, 128, 12, 13).to(memory_format=layout)
+    take(layer, "factored", monkeypatch)
+    with torch.no_grad():
+        found = layer(x)
+        take(layer, "materialised", monkeypatch)
+        torch.testing.assert_close(found, layer(x), atol=2e-4, rtol=1e-4)
+    assert found.is_contiguous(memory_format=layout)
+
+
 @pytest.mark.parametrize("keep", [0.1, 0.5, 1.0])
 @pytest.mark.parametrize("config", LINEARS)
 def test_both_routes_of_a_linear_layer_equal_the_dense_one_of_its_weight(config, keep, monkeypatch):
@@ -139,22 +152,24 @@ def counted(layer: nn.Module, x: torch.Tensor) -> int:
 
 @pytest.mark.parametrize("keep", [0.04, 0.2, 0.9])
 @pytest.mark.parametrize("config", [one for one in CONVOLUTIONS if one.get("padding_mode") is None])
-def test_macs_are_those_torch_counts_and_the_cheaper_route_is_taken(config, keep, monkeypatch):
+def test_macs_are_those_torch_counts_on_each_route(config, keep, monkeypatch):
     new = spectral(convolution(config), keep)
     x = drawn(2, config["in_channels"], 12, 9)
-    count, chosen = counted(new, x), new.path(tuple(x.shape))
     costs = new.path_macs(tuple(x.shape))
-    assert count == 2 * costs[chosen] == 2 * min(costs.values())
+    counted(new, x)
+    for route, macs in costs.items():
+        take(new, route, monkeypatch)
+        assert counted(new, x) == 2 * macs
 
 
-def test_both_routes_occur_and_do_not_depend_on_the_batch():
+def test_both_routes_occur():
     wide, narrow = spectral(filled(nn.Conv2d(64, 64, 3, padding=1)), 0.1), spectral(filled(nn.Conv2d(2, 3, 1)), 0.9)
     for batch in (1, 100):
         assert wide.path((batch, 64, 8, 8)) == "factored"
         assert narrow.path((batch, 2, 8, 8)) == "materialised"
-    linear = spectral(filled(nn.Linear(64, 64)), 0.1)
-    assert linear.path((5, 64)) == "factored"
-    counted(linear, drawn(5, 64))
+    linear = spectral(filled(nn.Linear(256, 256)), 0.02)
+    assert linear.path((5, 256)) == "factored"
+    counted(linear, drawn(5, 256))
     counted(spectral(filled(nn.Linear(3, 4)), 0.9), drawn(5, 3))
 
 
@@ -174,11 +189,35 @@ def test_a_wide_linear_layer_is_fast_and_holds_neither_basis_nor_weight(kind, mo
 
 
 def test_what_pays_for_many_inputs_may_not_for_one():
-    layer = SpectralLinear(1024, 1024, 256, 256)
-    assert (layer.path((1, 1024)), layer.path((256, 1024))) == ("factored", "fast")
-    narrow = SpectralLinear(64, 64, 16, 16)
-    assert (narrow.path((1, 64)), narrow.path((4096, 64))) == ("factored", "factored")
+    half, eighth = SpectralLinear(512, 512, 256, 256).eval(), SpectralLinear(512, 512, 64, 64).eval()
+    assert [half.path((batch, 512)) for batch in (1, 256)] == ["materialised", "fast"]
+    assert [eighth.path((batch, 512)) for batch in (1, 256)] == ["factored", "factored"]
+    narrow = SpectralLinear(64, 64, 16, 16).eval()
+    assert [narrow.path((batch, 64)) for batch in (1, 4096)] == ["materialised", "factored"]
     assert SpectralLinear(4096, 4096, 1024, 1024, basis_kind="db2").path((256, 4096)) == "factored"
+    small = SpectralConv2d(64, 64, 3, 32, 32, padding=1).eval()
+    assert [small.path((batch, 64, 4, 4)) for batch in (1, 32)] == ["materialised", "factored"]
+
+
+def test_a_weight_that_must_be_made_anew_is_dearer():
+    layer = SpectralLinear(64, 64, 16, 16)
+    assert (layer.eval().path((1, 64)), layer.train().path((1, 64))) == ("materialised", "factored")
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_gradients_through_a_fast_layer_of_many_inputs_are_those_of_the_products(bias):
+    layer = filled(SpectralLinear(2048, 1536, 256, 300, bias=bias))
+    x = drawn(2, 150, 2048).requires_grad_()  # more than one block
+    assert layer.path(tuple(x.shape)) == "fast"
+    with torch.enable_grad():
+        y = layer(x)
+        expected = torch.nn.functional.linear(x, layer.out_basis.T @ layer.coefficients @ layer.in_basis, layer.bias)
+        torch.testing.assert_close(y, expected, atol=2e-4, rtol=1e-4)
+        slope = drawn(*y.shape)
+        found = torch.autograd.grad(y, [x, *layer.parameters()], slope)
+        wanted = torch.autograd.grad(expected, [x, *layer.parameters()], slope)
+    for one, other in zip(found, wanted, strict=True):
+        assert (one - other).norm() < 1e-5 * other.norm()
 
 
 def test_gradients_agree_between_routes_of_a_linear_layer(monkeypatch):

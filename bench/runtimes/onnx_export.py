@@ -46,11 +46,35 @@ def export(model: GraphModule, input_shape: tuple[int, ...], path: Path) -> None
     proto = program.model_proto
     if not proto.graph.input[0].type.tensor_type.shape.dim[0].dim_param:
         raise ValueError("the network works on batches of one size only")
+    _drop_zero_biases(proto)
     fit_biases(proto)
     write_json({"largest_weight_code": _largest_weight_code(proto)}, settings_of(path))
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     onnx.save(proto, part)
     os.replace(part, path)
+
+
+def _drop_zero_biases(proto: onnx.ModelProto) -> None:
+    """Leaves out the biases of convolutions that have none, which the exporter writes as zeros computed from the input:
+    behind those no runtime fuses a batch norm or a ReLU with the convolution. What computed them goes too."""
+    producers = {name: node for node in proto.graph.node for name in node.output}
+    for node in proto.graph.node:
+        if node.op_type == "Conv" and len(node.input) == 3 and _is_computed_zero(node.input[2], producers):
+            del node.input[2]
+    used = {one.name for one in proto.graph.output}
+    for node in reversed(list(proto.graph.node)):
+        if used.isdisjoint(node.output):
+            proto.graph.node.remove(node)
+        else:
+            used.update(node.input)
+
+
+def _is_computed_zero(name: str, producers: dict[str, onnx.NodeProto]) -> bool:
+    while (node := producers.get(name)) is not None and node.op_type in ("Expand", "CastLike"):
+        name = node.input[0]
+    if node is None or node.op_type != "Constant" or node.attribute[0].name != "value":
+        return False
+    return not numpy_helper.to_array(node.attribute[0].t).any()
 
 
 def _largest_weight_code(proto: onnx.ModelProto) -> int:

@@ -1,8 +1,8 @@
 """Fast transforms: what products with a basis give, in O(n log n), and without the basis.
 
 `analysis(kind, x, rows)` equals x @ basis(kind, n, rows).T and `synthesis(kind, z, n)` equals z @ basis(kind, n, rows),
-both over the last axis, to rounding. Operations of torch only, so gradients come by themselves; half precisions are
-computed in float32, which FFTs need.
+both over the last axis, to rounding. Operations of torch only; each transform's gradient is the other one. Half
+precisions are computed in float32, which FFTs need, and float64 in float64.
 
   dct, dst   one real FFT of length n of the samples in the order 0, 2, 4, ..., 5, 3, 1 and a turn of each frequency
              (Makhoul 1980, "A fast cosine transform in one and two dimensions"); a sine transform is the cosine
@@ -15,14 +15,17 @@ computed in float32, which FFTs need.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from methods.layers.bases import basis
 
+_BLOCK = 1 << 18  # samples that are transformed at a time: 1 MiB, the cache of one core
 _RADIX = 32  # of Walsh-Hadamard butterflies, which are products with a small matrix
 
 
@@ -44,26 +47,8 @@ def analysis(kind: str, x: Tensor, rows: int) -> Tensor:
     Raises:
         ValueError: there is no fast transform of this kind and length (`has_fast`).
     """
-    n = x.shape[-1]
-    _require(kind, n, rows)
-    if kind in ("haar", "hadamard"):
-        size = _power_of_two(rows)
-        means = x.unflatten(-1, (size, n // size)).sum(-1) * math.sqrt(size / n)
-        return (_haar(means) if kind == "haar" else _walsh(means))[..., :rows]
-    if x.numel() == 0:  # FFTs refuse it
-        return x.new_zeros(*x.shape[:-1], rows)
-    tables = _tables(kind, n, rows, x.device)
-    samples = x.float()
-    if tables.signs is not None:
-        samples = samples * tables.signs
-    if tables.order is not None:
-        samples = samples.index_select(-1, tables.order)
-    spectrum = torch.fft.rfft(samples)[..., tables.first : tables.first + len(tables.turn)] * tables.turn
-    if tables.parts is None:
-        return spectrum.real.to(x.dtype).contiguous()
-    places, part_signs = tables.parts
-    parts = torch.view_as_real(spectrum).flatten(-2)
-    return (parts.index_select(-1, places) * part_signs).to(x.dtype)
+    _require(kind, x.shape[-1], rows)
+    return _apply(_Analysis, kind, x, rows)
 
 
 def synthesis(kind: str, z: Tensor, n: int) -> Tensor:
@@ -72,31 +57,111 @@ def synthesis(kind: str, z: Tensor, n: int) -> Tensor:
     Raises:
         ValueError: there is no fast transform of this kind and length (`has_fast`).
     """
+    _require(kind, n, z.shape[-1])
+    return _apply(_Synthesis, kind, z, n)
+
+
+class _Transform(torch.autograd.Function):
+    """A linear map over the last axis. Each is the other's transpose, so nothing is kept for the backward pass."""
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[str, Tensor, int], output: Tensor) -> None:
+        ctx.kind, ctx.size = inputs[0], inputs[1].shape[-1]
+
+
+class _Analysis(_Transform):
+    @staticmethod
+    def forward(kind: str, x: Tensor, rows: int) -> Tensor:
+        return _in_blocks(_analysis, kind, x, rows)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[None, Tensor, None]:
+        return None, synthesis(ctx.kind, gradient, ctx.size), None
+
+
+class _Synthesis(_Transform):
+    @staticmethod
+    def forward(kind: str, z: Tensor, n: int) -> Tensor:
+        return _in_blocks(_synthesis, kind, z, n)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[None, Tensor, None]:
+        return None, analysis(ctx.kind, gradient, ctx.size), None
+
+
+def _apply(transform: type[_Analysis] | type[_Synthesis], kind: str, x: Tensor, size: int) -> Tensor:
+    if x.numel() == 0:  # FFTs refuse it
+        return x.new_zeros(*x.shape[:-1], size)
+    if torch.compiler.is_compiling():  # plain operations, which the compiler fuses and differentiates itself
+        return (_analysis if transform is _Analysis else _synthesis)(kind, x, size)
+    if torch.is_grad_enabled() and x.requires_grad:
+        return transform.apply(kind, x, size)  # type: ignore[no-any-return]
+    return transform.forward(kind, x, size)
+
+
+def _in_blocks(transform: Callable[[str, Tensor, int], Tensor], kind: str, x: Tensor, size: int) -> Tensor:
+    """transform(kind, x, size), so many rows of x at a time that what lies between its passes stays in the cache.
+
+    Larger temporaries would also be given back to the system after each pass, and taking new pages costs several times
+    the transform."""
+    rows = x.reshape(-1, x.shape[-1])
+    step = max(1, _BLOCK // max(x.shape[-1], size)) if x.device.type == "cpu" else len(rows)
+    if len(rows) <= step:
+        return transform(kind, x, size).contiguous()
+    out = x.new_empty(*x.shape[:-1], size)
+    for part, into in zip(rows.split(step), out.view(-1, size).split(step), strict=True):
+        into.copy_(transform(kind, part, size))
+    return out
+
+
+def _analysis(kind: str, x: Tensor, rows: int) -> Tensor:
+    n = x.shape[-1]
+    if kind in ("haar", "hadamard"):
+        size = _power_of_two(rows)
+        means = x.unflatten(-1, (size, n // size)).sum(-1) * math.sqrt(size / n)
+        return (_haar(means) if kind == "haar" else _walsh(means))[..., :rows]
+    samples = x.to(_computed_in(x))
+    tables = _tables(kind, n, rows, samples.dtype, x.device)
+    if tables.order is not None:
+        samples = samples.index_select(-1, tables.order)
+    if tables.signs is not None:
+        samples = samples * tables.signs
+    spectrum = torch.fft.rfft(samples)[..., tables.first : tables.first + len(tables.turn)] * tables.turn
+    if tables.parts is None:
+        return spectrum.real.to(x.dtype)
+    places, part_signs = tables.parts
+    parts = torch.view_as_real(spectrum).flatten(-2)
+    return (parts.index_select(-1, places) * part_signs).to(x.dtype)
+
+
+def _synthesis(kind: str, z: Tensor, n: int) -> Tensor:
     rows = z.shape[-1]
-    _require(kind, n, rows)
     if kind in ("haar", "hadamard"):
         size = _power_of_two(rows)
         z = torch.nn.functional.pad(z, (0, size - rows))
         means = _haar_inverse(z) if kind == "haar" else _walsh_inverse(z)
         return (means * math.sqrt(size / n)).repeat_interleave(n // size, dim=-1)
-    if z.numel() == 0:
-        return z.new_zeros(*z.shape[:-1], n)
-    tables = _tables(kind, n, rows, z.device)
+    coefficients = z.to(_computed_in(z))
+    tables = _tables(kind, n, rows, coefficients.dtype, z.device)
     if tables.parts is None:
-        spectrum = z.float() * tables.turn_back
+        spectrum = coefficients * tables.turn_back
     else:
-        parts = z.new_zeros(*z.shape[:-1], 2 * len(tables.turn), dtype=torch.float32)
+        parts = coefficients.new_zeros(*z.shape[:-1], 2 * len(tables.turn))
         places, part_signs = tables.parts
-        parts = parts.index_add(-1, places, z.float() * part_signs)
+        parts = parts.index_add(-1, places, coefficients * part_signs)
         spectrum = torch.view_as_complex(parts.unflatten(-1, (-1, 2))) * tables.turn_back
     if tables.first:
         spectrum = torch.nn.functional.pad(spectrum, (tables.first, 0))
     samples = torch.fft.irfft(spectrum, n=n)
-    if tables.inverse_order is not None:
-        samples = samples.index_select(-1, tables.inverse_order)
     if tables.signs is not None:
         samples = samples * tables.signs
+    if tables.inverse_order is not None:
+        samples = samples.index_select(-1, tables.inverse_order)
     return samples.to(z.dtype)
+
+
+def _computed_in(x: Tensor) -> torch.dtype:
+    return torch.float64 if x.dtype == torch.float64 else torch.float32  # FFTs know no half precision
 
 
 def _require(kind: str, n: int, rows: int) -> None:
@@ -113,31 +178,36 @@ def _power_of_two(rows: int) -> int:
 
 @dataclass(frozen=True)
 class _Tables:
-    """What the FFT-based transforms look up; all on one device."""
+    """What the FFT-based transforms look up; made in double precision, all on one device."""
 
     order: Tensor | None  # int64 [n], of samples before the FFT; None: as they are
     inverse_order: Tensor | None
-    signs: Tensor | None  # float32 [n], of samples
+    signs: Tensor | None  # float [n], of samples in that order
     first: int  # lowest frequency that is used
-    turn: Tensor  # complex64 [frequencies], times the spectrum from `first` on
-    turn_back: Tensor  # complex64 [frequencies], times coefficients to make a spectrum
-    # int64 [rows], where a coefficient lies among (re, im, re, im, ...), and its sign there, float32; None: re of each
+    turn: Tensor  # complex [frequencies], times the spectrum from `first` on
+    turn_back: Tensor  # complex [frequencies], times coefficients to make a spectrum
+    # int64 [rows], where a coefficient lies among (re, im, re, im, ...), and its sign there; None: re of each
     parts: tuple[Tensor, Tensor] | None
 
-    def to(self, device: torch.device) -> _Tables:
+    def to(self, dtype: torch.dtype, device: torch.device) -> _Tables:
+        """These tables on `device`, for samples of a real `dtype`."""
+
         def moved(one: Tensor | None) -> Tensor | None:
             return None if one is None else one.to(device)
 
-        parts = None if self.parts is None else (self.parts[0].to(device), self.parts[1].to(device))
-        turn, back = self.turn.to(device), self.turn_back.to(device)
-        return _Tables(moved(self.order), moved(self.inverse_order), moved(self.signs), self.first, turn, back, parts)
+        def real(one: Tensor | None) -> Tensor | None:
+            return None if one is None else one.to(device, dtype)
+
+        parts = None if self.parts is None else (self.parts[0].to(device), self.parts[1].to(device, dtype))
+        turn, back = self.turn.to(device, dtype.to_complex()), self.turn_back.to(device, dtype.to_complex())
+        return _Tables(moved(self.order), moved(self.inverse_order), real(self.signs), self.first, turn, back, parts)
 
 
 @lru_cache(maxsize=256)
-def _tables(kind: str, n: int, rows: int, device: torch.device) -> _Tables:
+def _tables(kind: str, n: int, rows: int, dtype: torch.dtype, device: torch.device) -> _Tables:
     make = _fourier_tables if kind == "dft" else _cosine_tables
     with torch.inference_mode(False), torch.no_grad():  # they outlive this call, and autograd may meet them
-        return make(kind, n, rows).to(device)
+        return make(kind, n, rows).to(dtype, device)
 
 
 def _cosine_tables(kind: str, n: int, rows: int) -> _Tables:
@@ -146,7 +216,7 @@ def _cosine_tables(kind: str, n: int, rows: int) -> _Tables:
     i, r = torch.arange(n), torch.arange(rows)
     order = torch.cat([i[::2], i[1::2].flip(0)])
     sine = kind == "dst"
-    signs = (1 - 2 * (i % 2)).float() if sine else None
+    signs = (1 - 2 * (order % 2)).double() if sine else None
     j = n - 1 - r if sine else r
     high = 2 * j > n  # read from the other end, as an imaginary part
     frequency = torch.where(high, n - j, j)
@@ -160,8 +230,8 @@ def _cosine_tables(kind: str, n: int, rows: int) -> _Tables:
     one_part = bool((high == sine).all()) and len(frequency) == len(k) and bool((frequency == k).all())
     if one_part and sine:
         turn, back = 1j * turn, -1j * back
-    parts = None if one_part else (2 * (frequency - first) + high, (1 - 2 * high.int()).float())
-    return _Tables(order, order.argsort(), signs, first, turn.to(torch.complex64), back.to(torch.complex64), parts)
+    parts = None if one_part else (2 * (frequency - first) + high, (1 - 2 * high.int()).double())
+    return _Tables(order, order.argsort(), signs, first, turn, back, parts)
 
 
 def _fourier_tables(kind: str, n: int, rows: int) -> _Tables:
@@ -170,10 +240,10 @@ def _fourier_tables(kind: str, n: int, rows: int) -> _Tables:
     frequency, sine = (r + 1) // 2, (r > 0) & (r % 2 == 0)
     k = torch.arange(int(frequency.max()) + 1)
     ends = (k == 0) | (2 * k == n)
-    scale = torch.where(ends, math.sqrt(1 / n), math.sqrt(2 / n)).double()
+    scale = torch.where(ends, 1 / n, torch.full((len(k),), 2 / n, dtype=torch.float64)).sqrt()
     back = scale * torch.where(ends, n, n / 2)
-    turn, back = scale.to(torch.complex64), back.to(torch.complex64)
-    return _Tables(None, None, None, 0, turn, back, (2 * frequency + sine, (1 - 2 * sine.int()).float()))
+    parts = (2 * frequency + sine, (1 - 2 * sine.int()).double())
+    return _Tables(None, None, None, 0, scale.to(torch.complex128), back.to(torch.complex128), parts)
 
 
 def _haar(x: Tensor) -> Tensor:
@@ -210,7 +280,7 @@ def _butterflies(x: Tensor) -> Tensor:
     n, done = x.shape[-1], 1
     while done < n:
         radix = min(_RADIX, n // done)
-        matrix = _sylvester(radix, x.device).to(x.dtype)
+        matrix = _sylvester(radix, x.dtype, x.device)
         shaped = x.unflatten(-1, (n // done // radix, radix, done))
         x = torch.einsum("rs,...asd->...ard", matrix, shaped).flatten(-3)
         done *= radix
@@ -218,11 +288,11 @@ def _butterflies(x: Tensor) -> Tensor:
 
 
 @lru_cache(maxsize=64)
-def _sylvester(n: int, device: torch.device) -> Tensor:
-    """The orthonormal Hadamard matrix of a power of two in its own order, which is that of bits; float32 [n, n]."""
+def _sylvester(n: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """The orthonormal Hadamard matrix of a power of two in its own order, which is that of bits; [n, n]."""
     with torch.inference_mode(False), torch.no_grad():
         order = _walsh_order(n, torch.device("cpu"))[1]
-        return basis("hadamard", n)[order].float().to(device)
+        return basis("hadamard", n)[order].to(device, dtype)
 
 
 @lru_cache(maxsize=64)

@@ -9,8 +9,9 @@ computing the same outputs:
   materialised  W is formed and the dense layer is run
   fast          linear layers: the same three steps, with fast transforms (methods/layers/fast.py) around S
 
-The one that a cost model in multiply-accumulates finds cheapest for the shape at hand is taken; `path(input_shape)`
-tells which. The factored and the fast path never hold W, and a layer that is always fast holds no basis either.
+The one that is quickest for the shape at hand by a model of the time it takes (methods/layers/costs.py) is run;
+`path(input_shape)` tells which. The factored and the fast path never hold W, and a layer that is always fast holds no
+basis either.
 """
 
 from __future__ import annotations
@@ -24,18 +25,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from methods.layers import fast
+from methods.layers import fast, products
 from methods.layers.base import CompressedLayer
 from methods.layers.bases import basis
 from methods.layers.constraints import original
+from methods.layers.costs import convolution_s, product_s, transform_s
 from methods.layers.packing import Box, pack, unpack
 
 Route = Literal["factored", "materialised", "fast"]
 
-# The cost model: on one core with AVX2, an operation of a fast transform takes as long as this many of a matrix
-# product, and starting the operations of two fast transforms takes as long as this many.
-_FAST_OPERATION = 6.0
-_FAST_START = 500_000
 _COMPILED_BATCH = 32  # assumed where the batch is not to decide
 Pair = int | tuple[int, ...]
 
@@ -115,7 +113,8 @@ class SpectralLinear(CompressedLayer):
         self.coefficients = nn.Parameter(torch.zeros(self.box.stored_shape))
         if not self.box.is_rectangle:
             self.register_buffer("_places", self.box.places(), persistent=False)
-        if self.path() != "fast":  # of one input, for which starting weighs most: it is not always fast
+        times = self._times(1)  # of one input, for which starting weighs most
+        if min(times, key=times.__getitem__) != "fast":  # it is not always fast
             self.register_buffer("_in_basis", basis(basis_kind, in_features, keep_in).float(), persistent=False)
             self.register_buffer("_out_basis", basis(basis_kind, out_features, keep_out).float(), persistent=False)
         self.bias = nn.Parameter(torch.zeros(out_features)) if bias else None
@@ -183,12 +182,22 @@ class SpectralLinear(CompressedLayer):
 
     def path(self, input_shape: tuple[int, ...] = ()) -> Route:
         """The path taken for inputs of this shape: [..., in], or () for one vector."""
-        batch = math.prod(input_shape[:-1])
-        macs = self.path_macs()
-        costs = {route: float(batch * count) for route, count in macs.items()}
-        if "fast" in costs:
-            costs["fast"] += batch * (_FAST_OPERATION - 1) * self._transform_operations() + _FAST_START
-        return min(costs, key=costs.__getitem__)
+        times = self._times(math.prod(input_shape[:-1]))
+        return min(times, key=times.__getitem__)
+
+    def _times(self, batch: int) -> dict[Route, float]:
+        """Seconds of each path, about; in training, where W is made anew each time, with making it."""
+        (keep_out, keep_in), width, height, kind = self.box.shape, self.in_features, self.out_features, self.basis_kind
+        inside = product_s(batch, keep_in, keep_out)
+        forming = product_s(width, keep_in, keep_out) + product_s(width, keep_out, height) if self.training else 0
+        found: dict[Route, float] = {
+            "factored": product_s(batch, width, keep_in) + inside + product_s(batch, keep_out, height),
+            "materialised": product_s(batch, width, height) + forming,
+        }
+        if fast.has_fast(kind, width) and fast.has_fast(kind, height):
+            transforms = transform_s(kind, batch, width, keep_in) + transform_s(kind, batch, height, keep_out)
+            found["fast"] = transforms + inside
+        return found
 
     def _transform_operations(self) -> float:
         (keep_out, keep_in), kind = self.box.shape, self.basis_kind
@@ -211,12 +220,13 @@ class SpectralLinear(CompressedLayer):
     def forward(self, x: Tensor) -> Tensor:
         route = self._route(x)
         if route == "materialised":
-            return F.linear(x, self.weight(), self.bias)
+            return products.linear(x, self.weight(), self.bias)
         if route == "fast":
-            inside = F.linear(fast.analysis(self.basis_kind, x, self.box.inputs), self.spectrum())
+            inside = products.linear(fast.analysis(self.basis_kind, x, self.box.inputs), self.spectrum())
             y = fast.synthesis(self.basis_kind, inside, self.out_features)
-            return y if self.bias is None else y + self.bias
-        return F.linear(F.linear(F.linear(x, self.in_basis), self.spectrum()), self.out_basis.T, self.bias)
+            return y if self.bias is None else y.add_(self.bias)  # a tensor of our own, which no gradient needs
+        inside = products.linear(products.linear(x, self.in_basis), self.spectrum())
+        return products.linear(inside, self.out_basis.T, self.bias)
 
 
 class SpectralConv2d(CompressedLayer):
@@ -270,6 +280,7 @@ class SpectralConv2d(CompressedLayer):
         self.box = Box(keep_out, keep_in, self.keep_taps or self.kernel_size, diagonal, tap_diagonal)
         for name, size, keep in (("in", in_channels // groups, keep_in), ("out", out_channels // groups, keep_out)):
             rows = basis(basis_kind, size, keep).float() if channels else torch.empty(0, 0)
+            rows = rows.T.contiguous().T if name == "out" else rows  # used from the other side
             self.register_buffer(f"{name}_basis", rows, persistent=False)
         if self.keep_taps:
             for axis, size, keep in zip(("row", "column"), self.kernel_size, self.keep_taps, strict=True):
@@ -368,12 +379,27 @@ class SpectralConv2d(CompressedLayer):
         return found
 
     def path(self, input_shape: tuple[int, ...]) -> Route:
-        """The path taken for inputs of this shape; it does not depend on the batch size."""
-        macs = self.path_macs(input_shape)
-        return min(macs, key=macs.__getitem__)
+        """The path taken for inputs of this shape: [n, in, h, w] or [in, h, w]."""
+        batch, macs, box, groups = math.prod(input_shape[:-3]), self.path_macs(input_shape), self.box, self.groups
+        height, width, taps = self.out_channels // groups, self.in_channels // groups, math.prod(self.kernel_size)
+        entries = groups * height * width * taps
+        times: dict[Route, float] = {"materialised": convolution_s(batch, macs["materialised"], entries)}
+        if "factored" in macs:
+            around = convolution_s(0, 0, box.inputs * width) + convolution_s(0, 0, box.outputs * height)
+            inside = groups * box.outputs * box.inputs * taps
+            times["factored"] = convolution_s(batch, macs["factored"], inside) + around
+            if self.training:  # W is made anew each time
+                times["materialised"] += product_s(width * taps, box.inputs, box.outputs)
+                times["materialised"] += product_s(width * taps, box.outputs, height)
+        return min(times, key=times.__getitem__)
+
+    def _route(self, x: Tensor) -> Route:
+        """The path for x. While a graph is taken, the batch does not decide."""
+        taken = torch.compiler.is_compiling() or torch.compiler.is_exporting() or torch.jit.is_tracing()
+        return self.path((_COMPILED_BATCH, *x.shape[-3:]) if taken else tuple(x.shape))
 
     def macs(self, input_shape: tuple[int, ...], output_shape: tuple[int, ...]) -> int:
-        return math.prod(input_shape[:-3]) * min(self.path_macs(input_shape).values())
+        return math.prod(input_shape[:-3]) * self.path_macs(input_shape)[self.path(input_shape)]
 
     def weight(self) -> Tensor:
         """The dense weight [out, in/g, kh, kw]; kept between calls where that is safe."""
@@ -384,11 +410,12 @@ class SpectralConv2d(CompressedLayer):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.path(tuple(x.shape)) == "materialised":
+        if self._route(x) == "materialised":
             return self._convolve(x, self.weight(), self.bias)
-        x = F.conv2d(x, _one_by_one(self.in_basis, self.groups), groups=self.groups)  # [n, g * keep_in, h, w]
-        x = self._convolve(x, self.kernel(), None)  # [n, g * keep_out, h', w']
-        return F.conv2d(x, _one_by_one(self.out_basis.T, self.groups), self.bias, groups=self.groups)
+        kernel = self.kernel()
+        inside = products.pointwise(x, self.in_basis, groups=self.groups, to=torch.channels_last)
+        inside = self._convolve(inside, kernel, None)  # [n, g * keep_out, h', w']
+        return products.pointwise(inside, self.out_basis.T, self.bias, self.groups, products.layout(x, kernel))
 
     def _convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         padding: Any = self.padding
@@ -420,11 +447,6 @@ class SpectralConv2d(CompressedLayer):
 
 def _pair(value: Pair) -> tuple[int, int]:
     return (value, value) if isinstance(value, int) else (value[0], value[1])
-
-
-def _one_by_one(matrix: Tensor, groups: int) -> Tensor:
-    """A channel transform as the weight of a grouped 1 x 1 convolution: [a, b] -> [g * a, b, 1, 1]."""
-    return matrix.repeat(groups, 1)[:, :, None, None]
 
 
 def _between(tensor: Tensor, left: Tensor, right: Tensor, groups: int) -> Tensor:
