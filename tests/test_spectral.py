@@ -179,7 +179,7 @@ def test_every_form_works_in_bf16_under_compilation_and_exported(network, form):
     y = small(x)
     half = copy.deepcopy(small).bfloat16()(x.bfloat16())
     assert half.dtype == torch.bfloat16
-    assert (half.float() - y).norm() < 0.03 * y.norm()
+    assert (half.float() - y).norm() < 15 * 2**-8 * y.norm()  # five layers of up to three products, rounded each
     compiled = torch.compile(small, backend="aot_eager", fullgraph=True)
     torch.testing.assert_close(compiled(x), y, atol=1e-4, rtol=1e-4)
     slopes = [torch.autograd.grad(one(x).square().sum(), list(small.parameters())) for one in (small, compiled)]

@@ -199,6 +199,12 @@ class SpectralLinear(CompressedLayer):
             found["fast"] = transforms + inside
         return found
 
+    def deployed_path(self, input_shape: tuple[int, ...] = ()) -> Route:
+        """The path for runtimes that know no fast transform and pack their weights beforehand: of fewest
+        multiply-accumulates."""
+        macs = self.path_macs()
+        return "factored" if macs["factored"] < macs["materialised"] else "materialised"
+
     def _transform_operations(self) -> float:
         (keep_out, keep_in), kind = self.box.shape, self.basis_kind
         return fast.operations(kind, self.in_features, keep_in) + fast.operations(kind, self.out_features, keep_out)
@@ -206,8 +212,7 @@ class SpectralLinear(CompressedLayer):
     def _route(self, x: Tensor) -> Route:
         """The path for x. Under compilation the batch does not decide; exporters know no fast transform."""
         if torch.compiler.is_exporting() or torch.jit.is_tracing():
-            macs = self.path_macs()
-            return "factored" if macs["factored"] < macs["materialised"] else "materialised"
+            return self.deployed_path()
         return self.path((_COMPILED_BATCH, 1) if torch.compiler.is_compiling() else tuple(x.shape))
 
     def macs(self, input_shape: tuple[int, ...], output_shape: tuple[int, ...]) -> int:
@@ -392,6 +397,11 @@ class SpectralConv2d(CompressedLayer):
                 times["materialised"] += product_s(width * taps, box.inputs, box.outputs)
                 times["materialised"] += product_s(width * taps, box.outputs, height)
         return min(times, key=times.__getitem__)
+
+    def deployed_path(self, input_shape: tuple[int, ...]) -> Route:
+        """The path for runtimes that pack their weights beforehand: of fewest multiply-accumulates."""
+        macs = self.path_macs(input_shape)
+        return min(macs, key=macs.__getitem__)
 
     def _route(self, x: Tensor) -> Route:
         """The path for x. While a graph is taken, the batch does not decide."""

@@ -3,7 +3,7 @@
 A spectral layer computes C_out^T (S (C_in x)) in one module, between whose steps no quantiser can be placed. Where that
 factored path is the cheap one for the shapes that the network sees, the layer is expanded: S becomes the weight of an
 ordinary convolution or linear layer, under the constraints it had, and the bases `BasisTransform`s, rounded by a fixed
-rule. Other spectral layers stay: their coefficients are rounded and they compute in float32.
+rule. The cheap one is that of fewest multiply-accumulates, since int8 runtimes pack weights beforehand. Others stay: their coefficients are rounded and they compute in float32.
 """
 
 from __future__ import annotations
@@ -104,12 +104,14 @@ def _pads_with_zeros(layer: nn.Module) -> bool:
 def _watching(
     spectral: list[SpectralLinear | SpectralConv2d],
 ) -> Iterator[dict[SpectralLinear | SpectralConv2d, set[str]]]:
-    """The paths that each layer would take for the inputs it is given, in batches of `_BATCH`."""
+    """The paths that each layer would take where it is deployed, for the inputs it is given, in batches of `_BATCH`;
+    one that a fast transform serves better in float is not worth three products in int8."""
     seen: dict[SpectralLinear | SpectralConv2d, set[str]] = {layer: set() for layer in spectral}
 
     def watch(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         assert isinstance(layer, SpectralLinear | SpectralConv2d)
-        seen[layer].add(layer.path((_BATCH, *inputs[0].shape[1:])))
+        shape = (_BATCH, *inputs[0].shape[1:])
+        seen[layer].add("fast" if layer.path(shape) == "fast" else layer.deployed_path(shape))
 
     handles = [layer.register_forward_pre_hook(watch) for layer in spectral]
     try:
