@@ -17,7 +17,9 @@ def nearest(name: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     if not close:
         return f"known: {', '.join(known)}"
-    swapped = (one for one in close if sorted(one) == sorted(name))  # letters out of order are the likelier slip
+    best = difflib.SequenceMatcher(None, name, close[0]).ratio()
+    as_close = [one for one in close if difflib.SequenceMatcher(None, name, one).ratio() == best]
+    swapped = (one for one in as_close if sorted(one) == sorted(name))  # letters out of order are the likelier slip
     return f"did you mean {next(swapped, close[0])!r}?"
 
 

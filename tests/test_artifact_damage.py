@@ -142,9 +142,14 @@ def add(part: str, row: list[Any]) -> Callable[[dict[str, Any]], None]:
 def huge_spectral(header: dict[str, Any]) -> None:
     """A layer whose stored tensors are few and whose bases would take terabytes."""
     row = next(row for row in header["layers"] if row[0] == "head")
-    row[2] |= {"in_features": 2**21, "keep_in": 2**20}
+    row[2] |= {"in_features": 2**21, "keep_in": 2**20, "basis_kind": "db2"}  # which has no fast transform
     tensor = next(row for row in header["tensors"] if row[0] == ["head.coefficients"])
     tensor[3] = [4, 2**20]
+
+
+def huge_triangle(header: dict[str, Any]) -> None:
+    row = next(row for row in header["layers"] if row[0] == "head")
+    row[2] |= {"in_features": 2**61, "keep_in": 2**60, "out_features": 2**61, "keep_out": 2**60, "diagonal": 2**59}
 
 
 def shift(tensors: list[list[Any]]) -> None:
@@ -194,6 +199,7 @@ HOSTILE: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {  # what is f
     "layer beyond integers": (
         put("layers", 0, 2, {"in_channels": 2**62, "out_channels": 2**62, "kernel_size": 3}), "cannot be made"),
     "huge basis": (huge_spectral, "layers would take more than"),
+    "huge triangle": (huge_triangle, "sides of at most"),
     "unknown layer": (put("layers", 0, 1, "Sequential"), "unknown layer"),
     "layer of a private kind": (put("layers", 0, 1, "__class__"), "unknown layer"),
     "layer without configuration": (put("layers", 0, 2, None), "expected a configuration"),

@@ -262,5 +262,8 @@ def test_impossible_numbers_are_refused_with_name_value_and_what_to_do(kind, nam
 def test_every_method_has_a_card_that_names_its_hyperparameters_and_defaults(name):
     card = (ROOT / "docs" / "methods" / f"{name}.md").read_text().splitlines()
     rows = [line for line in card if line.startswith("| `")]
-    expected = [f"| `{one.name}` | `{one.default}` |" for one in dataclasses.fields(METHODS[name])]
+    defaults = {
+        one.name: f"`{one.default}`" if one.default != "" else "empty" for one in dataclasses.fields(METHODS[name])
+    }
+    expected = [f"| `{field}` | {default} |" for field, default in defaults.items()]
     assert [" | ".join(row.split(" | ")[:2]) + " |" for row in rows] == expected

@@ -56,3 +56,9 @@ def test_gradients_go_to_the_kept_ones_alone():
 def test_impossible_sides_are_refused(wrong):
     with pytest.raises(ValueError, match="sides of at least 1"):
         Box(*wrong)
+
+
+def test_a_triangle_too_large_to_lay_out_is_refused_at_once():
+    with pytest.raises(ValueError, match="sides of at most"):
+        Box(2**60, 2**60, (), 2**59)
+    assert Box(2**60, 2**60).count == 2**120

@@ -13,7 +13,7 @@ from methods.pruning import MagnitudePruning
 from methods.spectral import DCT
 
 
-def identity(model, *, lr_scale=1.0):
+def identity(model, *, lr_scale=1.0, full=False, decay=None):
     return model.eval()
 
 

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 Taps = tuple[()] | tuple[int, int]  # rows and columns of a kernel, or none
+_LARGEST_SIDE = 1 << 20  # of a triangle, whose rows are sought one by one: a file may say anything
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,8 @@ class Box:
     def __post_init__(self) -> None:
         if min(self.shape) < 1 or min(self.diagonal, self.tap_diagonal) < 0 or len(self.taps) not in (0, 2):
             raise ValueError(f"a spectrum has sides of at least 1 and diagonals of at least 0, got {self}")
+        if not self.is_rectangle and max(self.shape) > _LARGEST_SIDE:
+            raise ValueError(f"a triangle has sides of at most {_LARGEST_SIDE}, got {self}")
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -82,7 +85,11 @@ def triangle_count(rows: int, columns: int, diagonal: int) -> int:
     """Entries (i, j) of a [rows, columns] rectangle with i + j < diagonal; all of them where that is 0."""
     if diagonal == 0:
         return rows * columns
-    return sum(min(columns, diagonal - row) for row in range(min(rows, diagonal)))
+
+    def below(side: int) -> int:
+        return side * (side + 1) // 2 if side > 0 else 0
+
+    return below(diagonal) - below(diagonal - rows) - below(diagonal - columns) + below(diagonal - rows - columns)
 
 
 def _triangle(rows: int, columns: int, diagonal: int) -> np.ndarray:
