@@ -27,7 +27,8 @@ from methods.layers.constraints import (
 )
 from methods.layers.frequencies import FrequencyLinear
 from methods.layers.quantization import ActivationQuantizer, Dequantize, WeightQuantizer
-from methods.layers.spectral import SpectralConv2d, SpectralLinear
+from methods.layers.spectral import SpectralLinear
+from methods.layers.spectral_conv import SpectralConv2d
 from methods.layers.transform import BasisTransform
 
 _TORCH_LAYERS: tuple[type[nn.Module], ...] = (
