@@ -108,7 +108,10 @@ def show_list(command: Command, console: Console) -> int:
     console.print(methods_table(METHODS))
     about_nets = "any torchvision classifier (resnet18, mobilenet_v2, ...), timm:NAME, path/to/file.py:factory"
     console.print(names_table("networks (--net)", NETS, about_nets))
-    console.print(names_table("data sets (--dataset)", DATASETS))
+    about_data = (
+        "options: NAME:train=N takes about N of the training images; fake:classes=10:size=32:channels=3:count=2000"
+    )
+    console.print(names_table("data sets (--dataset)", DATASETS, about_data))
     console.print(names_table("runtimes (--runtimes)", RUNTIMES))
     return OK
 

@@ -40,7 +40,7 @@ class Accuracy:
     correct: int
     top5_correct: int
     seen: int
-    predictions: str = ""  # base64 of the predicted class of each image in order, little-endian uint16
+    predictions: str = ""  # class of each image in order, as `bench.measure.accuracy.encode` writes it
 
 
 @dataclass(frozen=True)

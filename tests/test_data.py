@@ -14,6 +14,7 @@ from PIL import Image
 
 from baselines.data import DATASETS, ArrayData, FileData, bounds, load, stratified
 from baselines.data.arrays import Split, statistics
+from baselines.data.base import share_of
 from baselines.errors import UsageError
 
 NOWHERE = Path("nowhere-at-all")
@@ -175,6 +176,47 @@ def test_class_folders_are_read_as_they_are(tmp_path, mode, channels):
 def test_a_validation_folder_is_used_and_its_images_are_not_trained_on(tmp_path):
     data = load("folder", data_dir=folder(tmp_path / "mine", ("train", "val", "test"), count=4))
     assert [data.count(split) for split in ("train", "validation", "test")] == [8, 8, 8]
+
+
+@pytest.mark.parametrize(("size", "form"), [(6, ArrayData), (65, FileData)])
+def test_a_part_of_the_training_images_is_a_share_of_every_class_and_the_test_part_stays(tmp_path, size, form):
+    root = folder(tmp_path / "mine", count=40, size=(size, size))
+    whole = load("folder", data_dir=root)
+    part = load("folder:train=20", data_dir=root)
+    assert isinstance(part, form)
+    assert [part.count(split) for split in ("train", "validation", "test")] == [18, 2, 80]
+    (_, labels), (_, labels_whole) = (next(iter(data.batches("test", 100, device="cpu"))) for data in (part, whole))
+    assert torch.equal(labels, labels_whole)
+    trained = torch.cat([labels for _, labels in part.train_batches(8, device="cpu", seed=0, epoch=0)])
+    assert trained.bincount().tolist() == [9, 9]
+    assert part.mean != whole.mean, "images that are left out may not be known to the rest"
+    assert load("folder:train=20", data_dir=root).digest() == part.digest() != whole.digest()
+
+
+def test_a_part_of_named_data_is_of_the_training_images_alone():
+    whole, part = (load(name, data_dir=NOWHERE) for name in ("digits", "digits:train=300"))
+    assert abs(part.count("train") - 300) <= 5
+    assert (part.count("validation"), part.count("test")) == (whole.count("validation"), whole.count("test"))
+
+
+@given(st.lists(st.integers(0, 3), min_size=8, max_size=200), st.integers(-1, 210))
+def test_a_share_keeps_every_class_or_is_refused(labels, most):
+    labels = np.array(labels)
+    smallest = np.unique(labels, return_counts=True)[1].min()
+    if not 0 < most < len(labels) or round(most / len(labels) * smallest) < 2:
+        with pytest.raises(UsageError, match=f"train={most}"):
+            share_of(labels, most)
+        return
+    chosen = share_of(labels, most)
+    assert abs(len(chosen) - most) <= len(np.unique(labels)) / 2
+    for label in np.unique(labels):
+        assert (labels[chosen] == label).sum() == round(most / len(labels) * (labels == label).sum()) >= 2
+
+
+@pytest.mark.parametrize("name", ["digits:train=3", "digits:train=99999", "digits:train=0", "fake:train=20"])
+def test_a_part_that_cannot_be_taken_says_so(name):
+    with pytest.raises(UsageError, match="train"):
+        load(name, data_dir=NOWHERE)
 
 
 def test_the_second_start_reads_the_cache_and_a_changed_image_is_seen(tmp_path, own_cache, monkeypatch):

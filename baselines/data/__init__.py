@@ -30,16 +30,18 @@ def _fake(request: Request, **options: Any) -> ImageData:
     return fake(Fake(**({"size": request.size} if request.size else {}), **options), request.seed)
 
 
+_PART: dict[str, type] = {"train": int}  # how many of the training images
+
 DATASETS: dict[str, Source] = {
-    "digits": Source("1,797 handwritten digits at 16x16, part of scikit-learn", known.digits),
-    "mnist": Source("MNIST, 28x28", known.mnist),
-    "fashion_mnist": Source("Fashion-MNIST, 28x28", known.fashion_mnist),
-    "cifar10": Source("CIFAR-10, 3x32x32", known.cifar10),
-    "cifar100": Source("CIFAR-100, 3x32x32", known.cifar100),
-    "svhn": Source("Street View House Numbers, 3x32x32", known.svhn),
-    "cub200": Source("Caltech-UCSD Birds 200-2011, 3x224x224", known.cub200),
-    "imagenet": Source("ImageNet in class folders train/ and val/, 3x224x224", known.imagenet),
-    "folder": Source("your own class folders train/ [val/] test/, grey or colour, any size", known.folder),
+    "digits": Source("1,797 handwritten digits at 16x16, part of scikit-learn", known.digits, _PART),
+    "mnist": Source("MNIST, 28x28", known.mnist, _PART),
+    "fashion_mnist": Source("Fashion-MNIST, 28x28", known.fashion_mnist, _PART),
+    "cifar10": Source("CIFAR-10, 3x32x32", known.cifar10, _PART),
+    "cifar100": Source("CIFAR-100, 3x32x32", known.cifar100, _PART),
+    "svhn": Source("Street View House Numbers, 3x32x32", known.svhn, _PART),
+    "cub200": Source("Caltech-UCSD Birds 200-2011, 3x224x224", known.cub200, _PART),
+    "imagenet": Source("ImageNet in class folders train/ and val/, 3x224x224", known.imagenet, _PART),
+    "folder": Source("your own class folders train/ [val/] test/, grey or colour, any size", known.folder, _PART),
     "fake": Source("made-up images that can be learnt; fake:classes=10:size=32:channels=3:count=2000", _fake, OPTIONS),
 }
 
@@ -47,7 +49,7 @@ DATASETS: dict[str, Source] = {
 def load(name: str, *, data_dir: Path, download: bool = False, seed: int = 0, size: int | None = None) -> ImageData:
     """Opens a data set.
 
-    name: a line of `DATASETS`, options after it (`fake:classes=4:size=8`).
+    name: a line of `DATASETS`, options after it (`fake:classes=4:size=8`, `cifar10:train=5000`).
     data_dir: where it is looked for, or fetched to.
     seed: draws the images of `fake`; nothing else depends on it, splits least of all.
     size: pixels a side to scale to; None keeps the data set's own.
@@ -62,7 +64,9 @@ def load(name: str, *, data_dir: Path, download: bool = False, seed: int = 0, si
         raise UsageError(f"--size must be at least 1 pixel, got {size}: leave it out for the data set's own")
     source = DATASETS[kind]
     options = typed_options(parse_options(words, name), source.options, kind)
-    return source.open(Request(kind, Path(data_dir).expanduser(), download, seed, size), **options)
+    return source.open(
+        Request(kind, Path(data_dir).expanduser(), download, seed, size, options.pop("train", None)), **options
+    )
 
 
 __all__ = [

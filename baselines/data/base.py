@@ -17,6 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from baselines.errors import UsageError
+
 SplitName = Literal["train", "validation", "test"]
 Indices = NDArray[np.int64]
 
@@ -89,3 +91,19 @@ def stratified(labels: Indices, fraction: float) -> tuple[Indices, Indices]:
         cut.append(members[: round(fraction * len(members))])
     chosen = np.sort(np.concatenate(cut)) if cut else np.zeros(0, dtype=np.int64)
     return np.setdiff1d(np.arange(len(labels)), chosen), chosen
+
+
+def share_of(labels: Indices, most: int | None) -> Indices:
+    """Ascending indices of about `most` images, of each class its share, always the same ones; None takes all.
+
+    Raises:
+        UsageError: there are no more images than that, or a class would have fewer than two.
+    """
+    if most is None:
+        return np.arange(len(labels))
+    if not 0 < most < len(labels):
+        raise UsageError(f"train={most} is no part of {len(labels)} training images: leave it out, or ask for fewer")
+    _, chosen = stratified(labels, most / len(labels))
+    if any((labels[chosen] == label).sum() < 2 for label in np.unique(labels)):
+        raise UsageError(f"train={most} leaves a class fewer than two training images: ask for more")
+    return chosen

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from baselines.data.arrays import ArrayData, Pixels, Split, largest_shift, statistics
-from baselines.data.base import ImageData, SplitName, stratified
+from baselines.data.base import ImageData, SplitName, share_of, stratified
 from baselines.data.files import FileData, Files, open_image, worker_count
 from baselines.errors import UsageError
 
@@ -36,11 +36,14 @@ class _Form:
     width: int
 
 
-def class_folders(root: Path, name: str, size: int | None, parts: dict[SplitName, str]) -> ImageData:
+def class_folders(
+    root: Path, name: str, size: int | None, parts: dict[SplitName, str], train: int | None = None
+) -> ImageData:
     """The data set under `root`.
 
     parts: the folder of each part; a part without a folder is cut from the training part (`validation`).
     size: pixels a side; None takes the images' own where they agree, and at most 224.
+    train: about so many images of the training part; None is all.
 
     Raises:
         UsageError: no training or test folder, no images, a class only the test part has, an unreadable image.
@@ -60,7 +63,7 @@ def class_folders(root: Path, name: str, size: int | None, parts: dict[SplitName
         labels = [index for index, label in enumerate(class_names) for _ in folders.get(label, ())]
         paths = [path for label in class_names for path in folders.get(label, ())]
         splits[split] = Files(paths, np.array(labels, dtype=np.int64))
-    return from_files(name, class_names, splits, size)
+    return from_files(name, class_names, splits, size, train)
 
 
 def _listing(folder: Path) -> dict[str, list[Path]]:
@@ -70,8 +73,14 @@ def _listing(folder: Path) -> dict[str, list[Path]]:
                    if Path(file).suffix.lower() in _SUFFIXES] for name in names}  # fmt: skip
 
 
-def from_files(name: str, class_names: tuple[str, ...], splits: dict[SplitName, Files], size: int | None) -> ImageData:
-    """Image files as a data set: in memory if they are small, else read as they are needed."""
+def from_files(
+    name: str, class_names: tuple[str, ...], splits: dict[SplitName, Files], size: int | None, train: int | None = None
+) -> ImageData:
+    """Image files as a data set: in memory if they are small, else read as they are needed.
+
+    train: about so many images of the training part; None is all.
+    """
+    splits["train"] = _taken(splits["train"], share_of(splits["train"].labels, train))
     if "validation" not in splits:
         kept, cut = stratified(splits["train"].labels, _VALIDATION)
         splits["validation"], splits["train"] = _taken(splits["train"], cut), _taken(splits["train"], kept)

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 
 from baselines.data.arrays import ArrayData, Pixels, Split, largest_shift, statistics
-from baselines.data.base import ImageData, Indices, SplitName, stratified
+from baselines.data.base import ImageData, Indices, SplitName, share_of, stratified
 from baselines.data.files import Files
 from baselines.data.folder import class_folders, from_files
 from baselines.errors import UsageError, first_line
@@ -24,13 +24,18 @@ _VALIDATION = 0.1  # of the training part
 
 @dataclass(frozen=True)
 class Request:
-    """What a person asked for."""
+    """What a person asked for.
+
+    size: pixels a side; None keeps the data set's own.
+    train: about so many images of the training part, a validation part that is cut from it included; None is all.
+    """
 
     name: str
     data_dir: Path
     download: bool = False
     seed: int = 0
     size: int | None = None
+    train: int | None = None
 
 
 def resized(images: Pixels, size: int | None) -> Pixels:
@@ -43,12 +48,21 @@ def resized(images: Pixels, size: int | None) -> Pixels:
 
 
 def in_memory(
-    name: str, class_names: tuple[str, ...], parts: dict[SplitName, tuple[Pixels, Indices]], flip: bool
+    name: str,
+    class_names: tuple[str, ...],
+    parts: dict[SplitName, tuple[Pixels, Indices]],
+    flip: bool,
+    train: int | None = None,
 ) -> ArrayData:
     """A data set of arrays. Where there is no validation part, it is cut from the training part.
 
     parts: images [n, h, w, c] and labels [n].
+    train: about so many images of the training part.
     """
+    if train is not None:
+        images, labels = parts["train"]
+        chosen = share_of(labels, train)
+        parts = {**parts, "train": (images[chosen], labels[chosen])}
     if "validation" not in parts:
         images, labels = parts["train"]
         kept, cut = stratified(labels, _VALIDATION)
@@ -72,7 +86,7 @@ def digits(request: Request) -> ImageData:
     train, validation = stratified(labels[rest], 0.125)
     chosen: dict[SplitName, Indices] = {"train": rest[train], "validation": rest[validation], "test": test}
     parts = {split: (images[index], labels[index]) for split, index in chosen.items()}
-    return in_memory("digits", _DIGITS, parts, flip=False)
+    return in_memory("digits", _DIGITS, parts, flip=False, train=request.train)
 
 
 def _from_torchvision(request: Request, kind: str, **which: Any) -> Any:
@@ -101,7 +115,7 @@ def _torchvision_pair(kind: str, flip: bool, class_names: tuple[str, ...] = ()) 
             images = np.asarray(source.data)
             images = images[..., None] if images.ndim == 3 else images
             parts[split] = (resized(images, request.size), np.asarray(source.targets, dtype=np.int64))  # type: ignore[index]
-        return in_memory(request.name, class_names or tuple(source.classes), parts, flip)
+        return in_memory(request.name, class_names or tuple(source.classes), parts, flip, request.train)
 
     return load
 
@@ -119,22 +133,21 @@ def svhn(request: Request) -> ImageData:
         source = _from_torchvision(request, "SVHN", split=split)
         images = np.ascontiguousarray(source.data.transpose(0, 2, 3, 1))
         parts[split] = (resized(images, request.size), source.labels.astype(np.int64))  # type: ignore[index]
-    return in_memory("svhn", _DIGITS, parts, flip=False)
+    return in_memory("svhn", _DIGITS, parts, flip=False, train=request.train)
 
 
 def folder(request: Request) -> ImageData:
     """A person's own class folders; `data_dir` is the folder."""
     root = request.data_dir
-    return class_folders(
-        root, root.resolve().name, request.size, {"train": "train", "validation": "val", "test": "test"}
-    )
+    parts: dict[SplitName, str] = {"train": "train", "validation": "val", "test": "test"}
+    return class_folders(root, root.resolve().name, request.size, parts, request.train)
 
 
 def imagenet(request: Request) -> ImageData:
     """`train/` and `val/` class folders, in `data_dir/imagenet` or `data_dir`; `val` is the test part."""
     inside = request.data_dir / "imagenet"
     root = inside if inside.is_dir() else request.data_dir
-    return class_folders(root, "imagenet", request.size or 224, {"train": "train", "test": "val"})
+    return class_folders(root, "imagenet", request.size or 224, {"train": "train", "test": "val"}, request.train)
 
 
 def cub200(request: Request) -> ImageData:
@@ -157,7 +170,8 @@ def cub200(request: Request) -> ImageData:
         if not paths:
             raise UsageError(f"{root / 'train_test_split.txt'} marks no image as {split}: unpack the data set again")
         splits[split] = Files([root / "images" / path for path in paths], labels)  # type: ignore[index]
-    return from_files("cub200", tuple(name.partition(".")[2] or name for name in folders), splits, request.size or 224)
+    class_names = tuple(name.partition(".")[2] or name for name in folders)
+    return from_files("cub200", class_names, splits, request.size or 224, request.train)
 
 
 def _two_columns(path: Path) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from bench.records import Accuracy
 
 NO_PREDICTION = 65535  # written for an image whose logits hold a NaN: wrong, whatever the label
+_DEFLATED = "z:"
 Forward = Callable[[NDArray[np.float32]], NDArray[np.float32]]  # [n, c, h, w] -> logits [n, classes]
 
 
@@ -71,13 +73,14 @@ def count_hits(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> tuple[
 
 
 def encode(predictions: NDArray[np.uint16]) -> str:
-    """Base64 of the classes as little-endian uint16."""
-    return base64.b64encode(predictions.astype("<u2").tobytes()).decode("ascii")
+    """`z:` and base64 of the classes as little-endian uint16, deflated: records of large sweeps stay small."""
+    return _DEFLATED + base64.b64encode(zlib.compress(predictions.astype("<u2").tobytes(), 9)).decode("ascii")
 
 
 def decode(text: str) -> NDArray[np.uint16]:
-    """What `encode` wrote."""
-    return np.frombuffer(base64.b64decode(text, validate=True), dtype="<u2")
+    """What `encode` wrote; without `z:` in front the classes are not deflated."""
+    raw = base64.b64decode(text.removeprefix(_DEFLATED), validate=True)
+    return np.frombuffer(zlib.decompress(raw) if text.startswith(_DEFLATED) else raw, dtype="<u2")
 
 
 def agreement(accuracy: Accuracy, reference: Accuracy) -> float:
