@@ -5,6 +5,7 @@ import torch
 
 from methods.layers.bases import BASES, basis
 from methods.layers.fast import analysis, has_fast, synthesis
+from methods.layers.spectral import COMPILED_BATCH, SpectralLinear
 
 SIZES = [*range(1, 66), 100, 127, 128, 250, 256, 1024]
 FAST = [(kind, n) for kind in BASES for n in SIZES if has_fast(kind, n)]
@@ -113,3 +114,24 @@ def test_what_has_no_fast_transform_is_refused(kind, n):
 def test_more_rows_than_the_length_are_refused():
     with pytest.raises(ValueError, match="1 to n rows"):
         synthesis("dct", torch.zeros(9), 8)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_operators_keep_what_they_promise_to_the_compiler(kind):
+    for op, size in ((torch.ops.spectral.analysis.default, 13), (torch.ops.spectral.synthesis.default, 64)):
+        x = torch.randn(3, 2, 64 if size == 13 else 13, requires_grad=True)
+        torch.library.opcheck(op, (kind, x, size))
+        torch.library.opcheck(op, (kind, x.detach()[:0].requires_grad_(), size))
+        torch.library.opcheck(op, (kind, x.detach().bfloat16().transpose(0, 1), size))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_layer_on_fast_transforms_is_one_compiled_graph(kind):
+    layer = SpectralLinear(2048, 2048, 1500, 1500, basis_kind=kind)
+    assert layer.path((COMPILED_BATCH, 2048)) == "fast", "the test needs a layer that takes this path"
+    compiled = torch.compile(layer, backend="aot_eager", fullgraph=True)
+    x = torch.randn(3, 2048, requires_grad=True)
+    torch.testing.assert_close(compiled(x), layer(x), atol=1e-5, rtol=1e-4)
+    slopes = [torch.autograd.grad(one(x).square().sum(), [x, *layer.parameters()]) for one in (layer, compiled)]
+    for one, other in zip(*slopes, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-3)

@@ -1,8 +1,9 @@
 """Fast transforms: what products with a basis give, in O(n log n), and without the basis.
 
 `analysis(kind, x, rows)` equals x @ basis(kind, n, rows).T and `synthesis(kind, z, n)` equals z @ basis(kind, n, rows),
-both over the last axis, to rounding. Operations of torch only; each transform's gradient is the other one. Half
-precisions are computed in float32, which FFTs need, and float64 in float64.
+both over the last axis, to rounding. Operations of torch only; each transform's gradient is the other one. To torch's
+compiler each is one operator: it fuses no FFT, and would trace the making of tables. Half precisions are computed in
+float32, which FFTs need, and float64 in float64.
 
   dct, dst   one real FFT of length n of the samples in the order 0, 2, 4, ..., 5, 3, 1 and a turn of each frequency
              (Makhoul 1980, "A fast cosine transform in one and two dimensions"); a sine transform is the cosine
@@ -22,8 +23,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.library import CustomOpDef
 
 from methods.layers.bases import basis
+
+_Transform = Callable[[str, Tensor, int], Tensor]  # (kind, samples or coefficients [..., m], n) -> [..., n]
 
 _BLOCK = 1 << 18  # samples that are transformed at a time: 1 MiB, the cache of one core
 _RADIX = 32  # of Walsh-Hadamard butterflies, which are products with a small matrix
@@ -48,7 +52,7 @@ def analysis(kind: str, x: Tensor, rows: int) -> Tensor:
         ValueError: there is no fast transform of this kind and length (`has_fast`).
     """
     _require(kind, x.shape[-1], rows)
-    return _apply(_Analysis, kind, x, rows)
+    return _apply(_analysis_op, _analysis, kind, x, rows)
 
 
 def synthesis(kind: str, z: Tensor, n: int) -> Tensor:
@@ -58,52 +62,55 @@ def synthesis(kind: str, z: Tensor, n: int) -> Tensor:
         ValueError: there is no fast transform of this kind and length (`has_fast`).
     """
     _require(kind, n, z.shape[-1])
-    return _apply(_Synthesis, kind, z, n)
+    return _apply(_synthesis_op, _synthesis, kind, z, n)
 
 
-class _Transform(torch.autograd.Function):
-    """A linear map over the last axis. Each is the other's transpose, so nothing is kept for the backward pass."""
+@torch.library.custom_op("spectral::analysis", mutates_args=())
+def _analysis_op(kind: str, x: Tensor, rows: int) -> Tensor:
+    return _own(_in_blocks(_analysis, kind, x, rows))
 
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[str, Tensor, int], output: Tensor) -> None:
+
+@torch.library.custom_op("spectral::synthesis", mutates_args=())
+def _synthesis_op(kind: str, z: Tensor, n: int) -> Tensor:
+    return _own(_in_blocks(_synthesis, kind, z, n))
+
+
+def _own(x: Tensor) -> Tensor:
+    """x, which is not a view: autograd lets nobody change a view that an operator returns."""
+    return x.clone() if x._is_view() else x
+
+
+def _make_differentiable(transform: CustomOpDef, transpose: CustomOpDef) -> None:
+    """A linear map over the last axis, whose gradient is its transpose: nothing but a size is kept for it."""
+
+    def keep_size(ctx: Any, inputs: tuple[str, Tensor, int], output: Tensor) -> None:
         ctx.kind, ctx.size = inputs[0], inputs[1].shape[-1]
 
-
-class _Analysis(_Transform):
-    @staticmethod
-    def forward(kind: str, x: Tensor, rows: int) -> Tensor:
-        return _in_blocks(_analysis, kind, x, rows)
-
-    @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[None, Tensor, None]:
-        return None, synthesis(ctx.kind, gradient, ctx.size), None
+        return None, transpose(ctx.kind, gradient, ctx.size), None
+
+    transform.register_fake(lambda kind, x, size: x.new_empty(*x.shape[:-1], size))
+    transform.register_autograd(backward, setup_context=keep_size)
 
 
-class _Synthesis(_Transform):
-    @staticmethod
-    def forward(kind: str, z: Tensor, n: int) -> Tensor:
-        return _in_blocks(_synthesis, kind, z, n)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[None, Tensor, None]:
-        return None, analysis(ctx.kind, gradient, ctx.size), None
+_make_differentiable(_analysis_op, _synthesis_op)
+_make_differentiable(_synthesis_op, _analysis_op)
 
 
-def _apply(transform: type[_Analysis] | type[_Synthesis], kind: str, x: Tensor, size: int) -> Tensor:
-    if x.numel() == 0:  # FFTs refuse it
-        return x.new_zeros(*x.shape[:-1], size)
-    if torch.compiler.is_compiling():  # plain operations, which the compiler fuses and differentiates itself
-        return (_analysis if transform is _Analysis else _synthesis)(kind, x, size)
-    if torch.is_grad_enabled() and x.requires_grad:
-        return transform.apply(kind, x, size)  # type: ignore[no-any-return]
-    return transform.forward(kind, x, size)
+def _apply(op: CustomOpDef, transform: _Transform, kind: str, x: Tensor, size: int) -> Tensor:
+    """By the operator where a compiler or autograd has to know of it; directly where not, which starts faster."""
+    if torch.compiler.is_compiling() or (torch.is_grad_enabled() and x.requires_grad):
+        return op(kind, x, size)  # type: ignore[no-any-return]
+    return _in_blocks(transform, kind, x, size)
 
 
-def _in_blocks(transform: Callable[[str, Tensor, int], Tensor], kind: str, x: Tensor, size: int) -> Tensor:
+def _in_blocks(transform: _Transform, kind: str, x: Tensor, size: int) -> Tensor:
     """transform(kind, x, size), so many rows of x at a time that what lies between its passes stays in the cache.
 
     Larger temporaries would also be given back to the system after each pass, and taking new pages costs several times
     the transform."""
+    if x.numel() == 0:  # FFTs refuse it
+        return x.new_zeros(*x.shape[:-1], size)
     rows = x.reshape(-1, x.shape[-1])
     step = max(1, _BLOCK // max(x.shape[-1], size)) if x.device.type == "cpu" else len(rows)
     if len(rows) <= step:
