@@ -1,6 +1,7 @@
 """Laws of spectral layers."""
 
 import copy
+import pickle
 
 import numpy as np
 import pytest
@@ -82,6 +83,39 @@ def test_a_convolution_gives_the_layout_that_it_takes(layout, stride, monkeypatc
     assert found.is_contiguous(memory_format=layout)
 
 
+@pytest.mark.parametrize("config", CONVOLUTIONS)
+def test_a_packed_kernel_serves_every_size_and_follows_its_coefficients(config, monkeypatch):
+    new = spectral(convolution(config), 0.5)
+    take(new, "factored", monkeypatch)
+    for count, height, width in ((1, 11, 8), (5, 7, 7), (0, 7, 9), (3, 30, 6)):
+        x = drawn(count, config["in_channels"], height, width)
+        with torch.no_grad():
+            found = new(x)
+        torch.testing.assert_close(found, new(x), atol=2e-5, rtol=1e-5)  # with gradients nothing is packed
+    other = nn.Parameter(drawn(*new.coefficients.shape, seed=1))
+    for change in (lambda: new.coefficients.mul_(2), lambda: setattr(new, "coefficients", other)):
+        with torch.no_grad():
+            change()
+            found = new(x)
+        torch.testing.assert_close(found, new(x), atol=2e-5, rtol=1e-5)
+    for copied in (copy.deepcopy(new), pickle.loads(pickle.dumps(new))):
+        torch.testing.assert_close(copied(x), new(x))
+
+
+def test_a_kernel_is_packed_at_rest_alone(monkeypatch):
+    new = spectral(convolution({"in_channels": 8, "out_channels": 8, "kernel_size": 3}), 0.5)
+    take(new, "factored", monkeypatch)
+    x = drawn(2, 8, 9, 9)
+    new(x)
+    new.train()
+    with torch.no_grad():
+        new(x)
+        new.eval().double()(x.double())
+        assert new._packed._weight is None
+        new.float()(x)
+    assert new._packed._weight is not None
+
+
 @pytest.mark.parametrize("keep", [0.1, 0.5, 1.0])
 @pytest.mark.parametrize("config", LINEARS)
 def test_both_routes_of_a_linear_layer_equal_the_dense_one_of_its_weight(config, keep, monkeypatch):
@@ -140,11 +174,15 @@ def test_making_a_layer_draws_no_random_number():
 
 def counted(layer: nn.Module, x: torch.Tensor) -> int:
     """Multiply-accumulates that torch itself counts in one call, the dense weight formed beforehand."""
-    from torch.utils.flop_counter import FlopCounterMode
+    from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
+
+    def of_packed(x_shape, packed_shape, *_, out_shape, **__):
+        return conv_flop_count(x_shape, packed_shape, out_shape)
 
     with torch.no_grad():
         layer(x)
-        with FlopCounterMode(display=False) as counter:
+        packed = {torch.ops.mkldnn._convolution_pointwise: of_packed}
+        with FlopCounterMode(display=False, custom_mapping=packed) as counter:
             y = layer(x)
     assert layer.macs(tuple(x.shape), tuple(y.shape)) * 2 == counter.get_total_flops()
     return counter.get_total_flops() // 2

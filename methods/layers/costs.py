@@ -32,6 +32,6 @@ def transform_s(kind: str, batch: int, n: int, rows: int) -> float:
     return _FAST_START + batch * fast.operations(kind, n, rows) * _FAST_OPERATION
 
 
-def convolution_s(batch: int, macs: int, entries: int) -> float:
-    """Of a convolution of `macs` an image with a weight of so many entries."""
-    return _CONV_START + batch * macs * _CONV_MAC + entries * _CONV_READ
+def convolution_s(batch: int, macs: int, entries: int, packed: bool = False) -> float:
+    """Of a convolution of `macs` an image with a weight of so many entries, which it copies if it is not packed."""
+    return _CONV_START + batch * macs * _CONV_MAC + entries * (_READ if packed else _CONV_READ)

@@ -1,4 +1,4 @@
-"""A weight formed from stored coefficients, kept from one call to the next where that is safe."""
+"""What is formed from stored coefficients, kept from one call to the next where that is safe."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch.nn.utils import parametrize
 
 
 class Materialised:
-    """The dense weight of a layer at rest, kept from one call to the next.
+    """A weight of a layer at rest, kept from one call to the next.
 
     The coefficients it was made from are held as an alias, so a change in place shows in their version counter and a
     replaced tensor in its address (which cannot be given out again while the alias lives).
@@ -22,13 +22,14 @@ class Materialised:
         self._version = -1
         self._weight: Tensor | None = None
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Materialised:
-        return Materialised()
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A copy starts empty: what is kept follows from the layer, and may have a form that only its library knows."""
+        return Materialised, ()
 
     def weight(self, layer: nn.Module, form: Callable[[Tensor], Tensor]) -> Tensor:
         """form(layer.coefficients), from the last call where that is safe."""
         coefficients: Tensor = layer.coefficients  # type: ignore[assignment]
-        if not _may_keep(layer, coefficients):
+        if not may_keep(layer, coefficients):
             return form(coefficients)
         if self._weight is None or not self._is_of(coefficients):
             self._source, self._version = coefficients.detach(), coefficients._version
@@ -45,7 +46,7 @@ class Materialised:
         )
 
 
-def _may_keep(layer: nn.Module, coefficients: Tensor) -> bool:
+def may_keep(layer: nn.Module, coefficients: Tensor) -> bool:
     """Whether a weight made of `coefficients` may outlive this call: not in training or under a constraint, which make
     a new tensor each time, not where autograd must see the product, not while a graph of it is being taken."""
     return not (

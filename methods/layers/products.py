@@ -1,4 +1,4 @@
-"""Matrix products and 1 x 1 convolutions of spectral layers, by the faster of the two libraries that torch holds.
+"""Matrix products and convolutions of spectral layers, by the faster of the two libraries that torch holds.
 
 `torch.nn.functional.linear` calls MKL, which leaves the AVX-512 units of some processors idle; oneDNN, which runs
 torch's convolutions, does not. torch's compiler calls oneDNN's product by an operation that any code may call. It has
@@ -7,9 +7,13 @@ no gradient, so it is taken where none is asked for: on a CPU, in float32, and w
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+Form = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]  # stride, padding, dilation
 
 _MACS = 1 << 20  # below, starting oneDNN costs more than it saves
 _ROWS = 8  # below, a product is bound by reading the matrix, which MKL does as fast
@@ -51,6 +55,30 @@ def pointwise(
     matrix = matrix if groups == 1 else matrix.repeat(groups, 1)
     y = F.conv2d(x, matrix[:, :, None, None], bias, groups=groups)
     return y.contiguous() if to == torch.contiguous_format else y
+
+
+def packs(x: Tensor, kernel: Tensor) -> bool:
+    """Whether a convolution of x by `kernel` may be one by a packed kernel."""
+    return x.dim() == 4 and x.numel() > 0 and kernel.numel() > 0 and _onednn_takes(x, kernel)
+
+
+def pack(kernel: Tensor, shape: Sequence[int], form: Form, groups: int) -> Tensor:
+    """`kernel` [out, in/g, kh, kw] in the order that oneDNN computes in; otherwise it is copied to it at each call.
+
+    shape: of an input, for which the order suits best.
+    """
+    stride, padding, dilation = ([*one] for one in form)
+    reorder = torch.ops.mkldnn._reorder_convolution_weight
+    packed: Tensor = reorder(kernel, padding, stride, dilation, groups, [*shape])
+    return packed
+
+
+def convolve_packed(x: Tensor, packed: Tensor, form: Form, groups: int) -> Tensor:
+    """`conv2d` without a bias, by what `pack` made."""
+    stride, padding, dilation = ([*one] for one in form)
+    convolution = torch.ops.mkldnn._convolution_pointwise
+    y: Tensor = convolution(x, packed, None, padding, stride, dilation, groups, "none", [], "")
+    return y
 
 
 def layout(*tensors: Tensor) -> torch.memory_format | None:

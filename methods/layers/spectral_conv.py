@@ -14,7 +14,7 @@ from methods.layers.base import CompressedLayer
 from methods.layers.bases import basis
 from methods.layers.constraints import original
 from methods.layers.costs import convolution_s, product_s
-from methods.layers.materialised import Materialised
+from methods.layers.materialised import Materialised, may_keep
 from methods.layers.packing import Box, pack, unpack
 from methods.layers.spectral import COMPILED_BATCH, Route
 
@@ -82,7 +82,7 @@ class SpectralConv2d(CompressedLayer):
         rows_stored, *rest = self.box.stored_shape
         self.coefficients = nn.Parameter(torch.zeros(groups * rows_stored, *rest))
         self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
-        self._materialised, self._kernel = Materialised(), Materialised()
+        self._materialised, self._kernel, self._packed = Materialised(), Materialised(), Materialised()
 
     @classmethod
     def of(
@@ -179,7 +179,7 @@ class SpectralConv2d(CompressedLayer):
         if "factored" in macs:
             around = convolution_s(0, 0, box.inputs * width) + convolution_s(0, 0, box.outputs * height)
             inside = groups * box.outputs * box.inputs * taps
-            times["factored"] = convolution_s(batch, macs["factored"], inside) + around
+            times["factored"] = convolution_s(batch, macs["factored"], inside, packed=not self.training) + around
             if self.training:  # W is made anew each time
                 times["materialised"] += product_s(width * taps, box.inputs, box.outputs)
                 times["materialised"] += product_s(width * taps, box.outputs, height)
@@ -211,8 +211,17 @@ class SpectralConv2d(CompressedLayer):
             return self._convolve(x, self.weight(), self.bias)
         kernel = self.kernel()
         inside = products.pointwise(x, self.in_basis, groups=self.groups, to=torch.channels_last)
-        inside = self._convolve(inside, kernel, None)  # [n, g * keep_out, h', w']
+        inside = self._convolve_inside(inside, kernel)  # [n, g * keep_out, h', w']
         return products.pointwise(inside, self.out_basis.T, self.bias, self.groups, products.layout(x, kernel))
+
+    def _convolve_inside(self, x: Tensor, kernel: Tensor) -> Tensor:
+        left, right, top, bottom = self._margins()
+        even = self.padding_mode == "zeros" and (left, top) == (right, bottom)
+        if not (even and may_keep(self, self.coefficients) and products.packs(x, kernel)):
+            return self._convolve(x, kernel, None)
+        form = (self.stride, (top, left), self.dilation)
+        packed = self._packed.weight(self, lambda _: products.pack(kernel, x.shape, form, self.groups))
+        return products.convolve_packed(x, packed, form, self.groups)
 
     def _convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         padding: Any = self.padding
