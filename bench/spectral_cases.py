@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from baselines import nets
 from bench.runtimes import RUNTIMES
 from methods.graph import trace
-from methods.layers import SpectralConv2d, SpectralLinear
+from methods.layers import SpectralConv2d, SpectralLinear, products
 
 Spectral = SpectralLinear | SpectralConv2d
 Run = Callable[[], object]
@@ -36,7 +36,7 @@ class Case:
     limit: float | None = None  # dense / spectral multiply-accumulates, those of fast transforms left out
     burst: int = 1  # calls that one sample is the mean of
     error: float | None = None  # largest difference of outputs, in standard deviations of the dense one's
-    other: Run | None = None  # the dense layer by oneDNN's product
+    other: Run | None = None  # the dense layer by oneDNN's product, or with a packed weight
 
 
 def linear(size: int, part: int, batch: int, goal: float | None) -> Case:
@@ -67,10 +67,12 @@ def convolution(channels: int, side: int, batch: int, layout: str, goal: float |
     assert isinstance(layer, SpectralConv2d)
     macs = layer.path_macs((batch, channels, side, side))
     path = layer.path((batch, channels, side, side))
+    shape = ((1, 1), (1, 1), (1, 1))  # stride, padding, dilation
+    packed = products.pack(dense.weight.detach(), x.shape, shape, 1)  # type: ignore[arg-type]
     return Case(
         f"Conv2d {channels}->{channels}, 3x3, {side}x{side}", "1/2 of both channel axes", batch, f"{layout}, {path}",
         lambda: dense(x), lambda: layer(x), goal, limit=macs["materialised"] / macs[path], burst=max(1, 8 // batch),
-        error=difference(dense, layer, x),
+        error=difference(dense, layer, x), other=lambda: products.convolve_packed(x, packed, shape, 1, dense.bias),
     )  # fmt: skip
 
 

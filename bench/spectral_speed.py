@@ -170,8 +170,8 @@ def header() -> list[str]:
         "also given. A sample is the mean of so many calls in a row (calls), the same on both sides. Single calls: the "
         "speed-up of single calls, where the other side has just emptied the caches. MAC limit: the ratio of "
         "multiply-accumulates, transforms by FFT left out. Error: largest difference of outputs, in their standard "
-        "deviations. Dense by oneDNN: the dense layer by the product that spectral layers take where torch's own is "
-        "slower.",
+        "deviations. Dense by oneDNN: the dense layer as spectral layers compute where they can: a linear one by "
+        "oneDNN's product, a convolution with its weight in oneDNN's own order beforehand.",
     ]
 
 

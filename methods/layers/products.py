@@ -73,11 +73,11 @@ def pack(kernel: Tensor, shape: Sequence[int], form: Form, groups: int) -> Tenso
     return packed
 
 
-def convolve_packed(x: Tensor, packed: Tensor, form: Form, groups: int) -> Tensor:
-    """`conv2d` without a bias, by what `pack` made."""
+def convolve_packed(x: Tensor, packed: Tensor, form: Form, groups: int, bias: Tensor | None = None) -> Tensor:
+    """`conv2d`, by what `pack` made."""
     stride, padding, dilation = ([*one] for one in form)
     convolution = torch.ops.mkldnn._convolution_pointwise
-    y: Tensor = convolution(x, packed, None, padding, stride, dilation, groups, "none", [], "")
+    y: Tensor = convolution(x, packed, bias, padding, stride, dilation, groups, "none", [], "")
     return y
 
 
