@@ -107,7 +107,8 @@ def kept_energy(spectrum: Tensor, box: Box, groups: int) -> float:
 
 def spread(curves: Mapping[str, Sequence[tuple[int, float]]], budget: int) -> dict[str, int]:
     """For each layer the index of its chosen candidate (count, share of energy), at most `budget` in all where that is
-    possible, with the largest product of shares that a price a coefficient finds."""
+    possible, with the largest product of shares that a price a coefficient finds; what that leaves of the budget goes
+    to the layers that gain most by it."""
 
     def chosen(price: float) -> dict[str, int]:
         return {
@@ -124,7 +125,24 @@ def spread(curves: Mapping[str, Sequence[tuple[int, float]]], budget: int) -> di
     for _ in range(_HALVINGS):
         middle = math.sqrt(low * high) if low else high * 1e-3
         low, high = (low, middle) if total(chosen(middle)) <= budget else (middle, high)
-    return chosen(high)
+    return _filled(curves, chosen(high), budget - total(chosen(high)))
+
+
+def _filled(curves: Mapping[str, Sequence[tuple[int, float]]], choice: dict[str, int], left: int) -> dict[str, int]:
+    """`choice` with larger candidates for `left` more coefficients at most, the most gain a coefficient first: a price
+    finds only candidates of the concave hull, and steps between those are wide."""
+    choice = dict(choice)
+    while True:
+        best, most, price = None, 0, 0.0
+        for name, curve in curves.items():
+            count, share = curve[choice[name]]
+            for index, (larger, more) in enumerate(curve):
+                gain = (_gain(more) - _gain(share)) / (larger - count) if 0 < larger - count <= left else 0.0
+                if gain > price:
+                    best, most, price = (name, index), larger - count, gain
+        if best is None:
+            return choice
+        choice[best[0]], left = best[1], left - most
 
 
 def _gain(share: float) -> float:

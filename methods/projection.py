@@ -65,7 +65,9 @@ def kept_fraction(layer: nn.Module) -> float:
     return layer.box.count * layer.groups**2 / (layer.in_channels * layer.out_channels * taps)
 
 
-def threshold(scores: Tensor, keep: float) -> Tensor:
-    """The least score of the fraction `keep` of all that are highest, one at least; scalar."""
+def highest(scores: Tensor, keep: float) -> Tensor:
+    """A mask on the fraction `keep` of the scores that are highest, at least one; of equal ones the first are taken."""
     count = max(1, math.floor(keep * scores.numel() + 1e-9))
-    return scores.flatten().kthvalue(scores.numel() - count + 1).values
+    chosen = torch.zeros(scores.numel(), dtype=torch.bool, device=scores.device)
+    chosen[scores.flatten().argsort(descending=True, stable=True)[:count]] = True
+    return chosen.view(scores.shape)

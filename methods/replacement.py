@@ -72,13 +72,18 @@ class LayerReplacement(CompressionMethod, ABC):
         """Whether the new layers are fitted before training."""
         return self.calibration > 0 and self.keep < 1
 
+    @property
+    def why_none(self) -> str:
+        """The reason where no layer can be replaced."""
+        return f"no layer of kind {self.layers} has a form of which a fraction {self.keep} is smaller"
+
     def unsupported(self, model: GraphModule) -> str | None:
         """The reason why no layer of `model` can be replaced, or None."""
         if unknown := self._unknown_skips(model):
             return f"skip names {unknown[0]!r}, and no layer is called so: there are {', '.join(_multiplying(model))}"
         paths = self._replaced_paths(model)
         if not paths:
-            return f"no layer of kind {self.layers} has a form of which a fraction {self.keep} is smaller"
+            return self.why_none
         held = [path for path in paths if parametrize.is_parametrized(model.get_submodule(path))]
         return f"{held[0]} has constraints on its weight, which the new layer would drop" if held else None
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal, get_args
 
 import torch
@@ -30,7 +30,7 @@ from methods.graph import replace_module
 from methods.layers import FrequencyLinear, Mask, SpectralConv2d, SpectralLinear, constrain
 from methods.layers.packing import Box
 from methods.layers.wavelets import LOW_PASS
-from methods.projection import draw, keep_variance, kept_fraction, project, sides_of, threshold
+from methods.projection import draw, highest, keep_variance, kept_fraction, project, sides_of
 from methods.reconstruction import SpectralLayer, fit
 from methods.replacement import LayerReplacement
 
@@ -88,6 +88,12 @@ class Spectral(LayerReplacement, ABC):
         if cuttable == 1 or self.keep == 1 or self.budget == "global":
             return cuttable > 1
         return self._count(sides) < sides.count
+
+    @property
+    def why_none(self) -> str:
+        if self.axes == "spatial" and self.layers == "linear":
+            return "axes=spatial transforms the taps of convolutions, and linear layers have none"
+        return super().why_none
 
     def new_layers(self, layers: Mapping[str, nn.Module], task: Task) -> dict[str, nn.Module]:
         if self.shape == "largest":
@@ -149,14 +155,18 @@ class Spectral(LayerReplacement, ABC):
             for path, layer in new.items()
         }
         if self.budget == "global":
-            everywhere = torch.cat([share.flatten() for share in shares.values()])
-            least = dict.fromkeys(shares, threshold(everywhere, self.keep))
+            everywhere = highest(torch.cat([share.flatten() for share in shares.values()]), self.keep)
+            parts = everywhere.split([share.numel() for share in shares.values()])
+            kept = {path: part.view_as(shares[path]) for path, part in zip(shares, parts, strict=True)}
         else:
-            least = {path: threshold(share, self.keep) for path, share in shares.items()}
+            kept = {path: highest(share, self.keep) for path, share in shares.items()}
         for path, layer in new.items():
-            keep = shares[path] >= torch.minimum(least[path], shares[path].max())  # one of each layer at least
-            constrain(layer, "coefficients", Mask.of(keep))
+            one = highest(shares[path], 0)  # of each layer at least
+            constrain(layer, "coefficients", Mask.of(kept[path] | one))
         return new
+
+
+_OF_COEFFICIENTS = ("keep", "calibration", "axes", "shape", "budget")  # options
 
 
 @dataclass(frozen=True)
@@ -164,7 +174,7 @@ class Wave(Spectral, ABC):
     """A spectral method whose basis functions are of any frequency, so that frequencies can be what is trained.
 
     train: coefficients, or the frequencies of linear layers: rows are waves, of which two numbers each are stored, the
-        frequency and the bias. `keep`, `axes`, `shape` and `budget` then say nothing.
+        frequency and the bias. `keep`, `calibration`, `axes`, `shape` and `budget` then say nothing.
     """
 
     train: Literal["coefficients", "frequencies"] = "coefficients"
@@ -173,6 +183,11 @@ class Wave(Spectral, ABC):
         super().__post_init__()
         if self.train not in ("coefficients", "frequencies"):
             raise ValueError(f"train must be coefficients or frequencies, got {self.train!r}")
+        if self.train == "frequencies":
+            for one in fields(self):
+                if one.name in _OF_COEFFICIENTS and getattr(self, one.name) != one.default:
+                    raise ValueError(f"{one.name} says nothing with train=frequencies, which stores two numbers a row "
+                                     f"of a linear layer: leave it out")  # fmt: skip
 
     @property
     def fits(self) -> bool:
@@ -182,6 +197,12 @@ class Wave(Spectral, ABC):
         if self.train == "coefficients":
             return super().shrinks(layer)
         return isinstance(layer, nn.Linear) and layer.in_features > 1
+
+    @property
+    def why_none(self) -> str:
+        if self.train == "coefficients":
+            return super().why_none
+        return f"train=frequencies is for linear layers of two inputs or more, and layers={self.layers} has none here"
 
     def new_layers(self, layers: Mapping[str, nn.Module], task: Task) -> dict[str, nn.Module]:
         if self.train == "coefficients":

@@ -42,9 +42,9 @@ def methods(stages: Stages) -> tuple[str, ...]:
     return tuple(name for name, _ in stages)
 
 
-def swept_settings(places: Iterable[Place]) -> dict[tuple[str, ...], tuple[int, int]]:
+def swept_settings(places: Iterable[Place], least: int = LEAST) -> dict[tuple[str, ...], tuple[int, int]]:
     """For each sequence of methods that is swept: which setting of which stage: the one that
-    takes the most values, LEAST at least, the others being equal."""
+    takes the most values, `least` at least, the others being equal."""
     values: dict[tuple[tuple[str, ...], tuple[int, int], object], set[float]] = {}
     for row in places:
         for i, (_, settings) in enumerate(row.stages):
@@ -54,7 +54,7 @@ def swept_settings(places: Iterable[Place]) -> dict[tuple[str, ...], tuple[int, 
                     values.setdefault((methods(row.stages), (i, j), others), set()).add(number)
     chosen: dict[tuple[str, ...], tuple[int, int]] = {}
     for (names, where, _), numbers in sorted(values.items(), key=lambda item: (-len(item[1]), item[0][1])):
-        if len(numbers) >= LEAST:
+        if len(numbers) >= least:
             chosen.setdefault(names, where)
     return chosen
 

@@ -77,10 +77,26 @@ def test_a_spread_budget_is_kept_and_equals_the_best_of_all_choices_on_its_hull(
         total = sum(curves[name][index][0] for name, index in choice.items())
         gain = math.prod(curves[name][index][1] for name, index in choice.items())
         assert total <= budget
+        for name, curve in curves.items():  # nothing that would gain still fits
+            larger = [count for count, share in curve if share > curve[choice[name]][1]]
+            assert not any(count - curve[choice[name]][0] <= budget - total for count in larger)
         for other in itertools.product(*(range(len(curve)) for curve in curves.values())):
             picked = [curve[index] for curve, index in zip(curves.values(), other, strict=True)]
             if sum(count for count, _ in picked) <= total:
                 assert math.prod(share for _, share in picked) <= gain * (1 + 1e-9)
+
+
+def test_what_a_price_leaves_over_is_spent():
+    """The middle candidate lies below the straight line between the others: no price chooses it."""
+    assert spread({"a": [(1, 0.10), (50, 0.11), (100, 0.9)]}, 60) == {"a": 1}
+    assert spread({"a": [(1, 0.10), (50, 0.11), (100, 0.9)], "b": [(5, 0.2), (9, 0.2)]}, 60) == {"a": 1, "b": 0}
+
+
+def test_all_axes_are_cut_by_about_the_fourth_root():
+    found = {keep: box_for(Sides(256, 256, (3, 3)), keep, "all", triangle=False) for keep in (0.9, 0.5, 0.2, 0.05)}
+    assert [math.prod(box.taps) for box in found.values()] == [9, 6, 4, 2]
+    for keep, box in found.items():
+        assert 0.98 * keep < box.count / (256 * 256 * 9) <= keep
 
 
 def test_a_layer_that_concentrates_its_energy_is_cut_further():

@@ -37,6 +37,40 @@ def test_whole_frequencies_are_the_rows_of_the_transform_and_are_found_again(wav
     torch.testing.assert_close(FrequencyLinear.of(dense, wave).weight(), layer.weight(), atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.parametrize("wave", ["dct", "dst"])
+@pytest.mark.parametrize("length", [0.1, 1.0, 30.0])
+def test_rows_start_in_the_direction_of_a_wave_near_them_whatever_their_length(wave, length):
+    dense = filled(nn.Linear(50, 40))
+    with torch.no_grad():
+        dense.weight.copy_(length * nn.functional.normalize(dense.weight))
+    layer = FrequencyLinear.of(dense, wave)
+    assert len(layer.frequencies.unique()) > 15, "rows that differ start as waves that differ"
+    tried = FrequencyLinear(50, 200, wave=wave)
+    with torch.no_grad():
+        tried.frequencies.copy_(torch.arange(200) / 4)
+    found = nn.functional.cosine_similarity(dense.weight, layer.weight())
+    best = (nn.functional.normalize(dense.weight) @ nn.functional.normalize(tried.weight()).T).amax(1)
+    torch.testing.assert_close(found, best, atol=1e-4, rtol=1e-4)
+
+
+def test_waves_are_kept_at_rest_and_follow_their_frequencies():
+    layer = filled(FrequencyLinear(9, 4)).eval()
+    with torch.no_grad():
+        kept = layer.weight()
+        assert layer.weight() is kept
+        layer.frequencies.add_(0.3)
+        assert layer.weight() is not kept
+    assert layer.weight().requires_grad
+
+
+@pytest.mark.parametrize(
+    "form", [{"keep": 0.1}, {"calibration": 8}, {"axes": "all"}, {"shape": "largest"}, {"budget": "global"}], ids=str
+)
+def test_what_says_nothing_of_frequencies_is_refused(form):
+    with pytest.raises(ValueError, match=f"{next(iter(form))} says nothing with train=frequencies"):
+        DCT(train="frequencies", **form)
+
+
 def test_lenet_comes_out_at_the_thesiss_count():
     """62 K parameters become 51.2 K: of 120 -> 84 -> 10 a frequency and a bias an output are left."""
     network = trace(build_network("lenet", classes=10, input_shape=(3, 32, 32), seed=0))
@@ -71,7 +105,8 @@ def test_configuration_and_state_make_the_layer_again():
 
 def test_only_waves_have_frequencies_to_train():
     assert "train" not in DFT.__dataclass_fields__
-    assert DST(train="frequencies").unsupported(trace(nn.Sequential(nn.Conv2d(3, 4, 3)))) is not None
+    reason = DST(train="frequencies").unsupported(trace(nn.Sequential(nn.Conv2d(3, 4, 3))))
+    assert "for linear layers of two inputs or more" in (reason or "")
     with pytest.raises(ValueError, match="train must be coefficients or frequencies"):
         DCT(train="phases")
     with pytest.raises(ValueError, match="wave must be dct or dst"):

@@ -9,13 +9,14 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from baselines.errors import UsageError
 from bench.measure import process
-from bench.measure.messages import MemoryAnswer, MemoryRequest, UsageAnswer, read_message, write_message
+from bench.measure.messages import MemoryAnswer, MemoryRequest, UsageAnswer, read_message, say, write_message
 from bench.measure.process import MeasureError, ask, last_words
 
 
@@ -286,3 +287,12 @@ def test_the_parent_and_the_memory_pass_load_without_torch() -> None:
     root = Path(process.__file__).resolve().parents[2]
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_a_line_for_the_parent_is_one_write(monkeypatch):
+    """Where Python does not buffer, a line in two writes lets another process's line between them."""
+    written = []
+    pipe = SimpleNamespace(write=written.append, flush=lambda: None)
+    monkeypatch.setattr(sys, "stdout", pipe)
+    say("@forked 12")
+    assert written == ["@forked 12\n"]

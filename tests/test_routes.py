@@ -7,7 +7,7 @@ from torch import nn
 from bench.runtimes import RUNTIMES
 from bench.runtimes.routes import routes_taken
 from methods.graph import trace
-from methods.layers import SpectralConv2d, SpectralLinear
+from methods.layers import FrequencyLinear, SpectralConv2d, SpectralLinear
 from tests.drawing import filled
 
 CPU = torch.device("cpu")
@@ -42,6 +42,27 @@ def test_the_row_names_what_was_taken_for_the_batches_that_ran():
     assert expected == ["factored", "materialised", "materialised"]
     assert session.kernels() == before + " (1 factored, 2 materialised)"
     assert "fp32 SpectralConv2d x2, fp32 SpectralLinear x1" in before
+
+
+def test_layers_of_waves_are_named_though_they_store_no_weight():
+    model = trace(nn.Sequential(nn.Flatten(), nn.Linear(12, 10), FrequencyLinear(10, 4)))
+    assert RUNTIMES["eager"].load(model, None, threads=1, device="cpu").kernels() == (
+        "fp32 Linear x1, fp32 FrequencyLinear x1"
+    )
+    alone = trace(nn.Sequential(nn.Flatten(), FrequencyLinear(12, 4)))
+    assert RUNTIMES["eager"].load(alone, None, threads=1, device="cpu").kernels() == "fp32 FrequencyLinear x1"
+
+
+def test_a_triangle_is_laid_out_once_where_it_is_exported_and_not_at_every_call(tmp_path):
+    """What a runtime cannot fold it computes again for each image."""
+    convolution = SpectralConv2d(16, 16, 3, 8, 8, padding=1, diagonal=9, keep_taps=(2, 2), tap_diagonal=2)
+    head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), SpectralLinear(16, 10, 6, 6, diagonal=7)]
+    model = trace(filled(nn.Sequential(convolution, nn.ReLU(), *head))).eval()
+    runtime = RUNTIMES["onnxruntime"]
+    session = runtime.load(model, runtime.prepare(model, (16, 9, 9), tmp_path), threads=1, device="cpu")
+    images = np.random.default_rng(0).standard_normal((2, 16, 9, 9)).astype(np.float32)
+    np.testing.assert_allclose(session.run(images), model(torch.from_numpy(images)).detach(), atol=1e-4)
+    assert "MatMul" not in session.kernels()
 
 
 def test_batches_that_take_different_ways_are_told_apart(monkeypatch):

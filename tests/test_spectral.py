@@ -17,8 +17,9 @@ from bench.artifact import load, save, ship
 from methods.allocation import corner
 from methods.base import Task
 from methods.graph import graph_from_data, graph_to_data, modules_called, trace
-from methods.layers import Mask, SpectralConv2d, SpectralLinear, constrain
-from methods.spectral import DCT
+from methods.layers import Mask, SpectralConv2d, SpectralLinear, constrain, constraints
+from methods.layers.bases import basis
+from methods.spectral import DCT, DFT, DST, Hadamard, RandomBasis, Wavelet
 from tests.drawing import drawn, filled
 
 
@@ -204,11 +205,54 @@ def test_the_largest_coefficients_are_kept_and_their_positions_cost_bytes(networ
     assert spent["largest"] > spent["triangle"] + 100
 
 
+@pytest.mark.parametrize("budget", ["uniform", "global"])
+def test_of_equal_magnitudes_no_more_are_kept_than_asked_for(budget, network):
+    with torch.no_grad():
+        for path in ("first", "second", "head"):
+            network.get_submodule(path).weight.zero_()
+    small = DCT(keep=0.1, shape="largest", budget=budget, calibration=0, layers="all").compress(network, TASK)
+    layers = [one for one in small.modules() if isinstance(one, SpectralLinear | SpectralConv2d)]
+    masks = [constraints(one, "coefficients")[0].keep for one in layers]
+    assert len(masks) == 4
+    asked = math.floor(0.1 * sum(mask.numel() for mask in masks))
+    assert sum(int(mask.sum()) for mask in masks) <= asked + (len(masks) if budget == "global" else 0)
+    assert all(mask.any() for mask in masks)
+
+
+def test_a_global_budget_ranks_magnitudes_by_their_share_of_the_layers_energy():
+    """A layer with weights a hundred times as large keeps no more than its like."""
+    pair = trace(filled(nn.Sequential(nn.Linear(30, 30), nn.Linear(30, 30))))
+    with torch.no_grad():
+        pair.get_submodule("1").weight.copy_(100 * pair.get_submodule("0").weight)
+    small = DCT(keep=0.2, shape="largest", budget="global", calibration=0).compress(pair, TASK)
+    kept = [int((small.get_submodule(path).coefficients != 0).sum()) for path in ("0", "1")]
+    assert abs(kept[0] - kept[1]) <= 2
+    assert sum(kept) == 360
+
+
+@pytest.mark.parametrize(
+    ("method", "kind"),
+    [
+        (DCT(), "dct"), (DST(), "dst"), (DFT(), "dft"), (Hadamard(), "hadamard"), (RandomBasis(draw=3), "random:3"),
+        *((Wavelet(family=family), family) for family in ("haar", "db2", "db4", "sym4", "coif1")),
+    ],
+)  # fmt: skip
+def test_a_methods_layers_are_in_the_basis_that_it_is_named_after(method, kind):
+    dense = filled(nn.Sequential(nn.Linear(12, 10), nn.Conv2d(1, 1, 1)))
+    task = dataclasses.replace(TASK, calibration=lambda count: iter(()))
+    small = dataclasses.replace(method, layers="linear", keep=0.5, calibration=0).compress(trace(dense[:1]), task)
+    layer = small.get_submodule("0")
+    rows, columns = layer.coefficients.shape
+    expected = basis(kind, 10)[:rows] @ dense[0].weight.double() @ basis(kind, 12)[:columns].T
+    torch.testing.assert_close(layer.coefficients.double(), expected, atol=1e-5, rtol=1e-5)
+    assert layer.basis_kind == kind
+
+
 def test_spatial_axes_reach_depthwise_layers_and_leave_linear_ones(network):
     small = DCT(keep=0.5, axes="spatial").compress(network, TASK)
     assert isinstance(small.depthwise, SpectralConv2d)
     assert isinstance(small.head, nn.Linear)
-    assert "no layer of kind linear" in (DCT(axes="spatial", layers="linear").unsupported(network) or "")
+    assert "linear layers have none" in (DCT(axes="spatial", layers="linear").unsupported(network) or "")
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from methods.allocation import corner
-from methods.layers import Mask, SpectralConv2d, SpectralLinear, build, config_of, constrain, weights
+from methods.layers import FrequencyLinear, Mask, SpectralConv2d, SpectralLinear, build, config_of, constrain, weights
 from tests.drawing import drawn, filled
 
 CONVOLUTIONS = [
@@ -100,6 +100,33 @@ def test_a_packed_kernel_serves_every_size_and_follows_its_coefficients(config, 
         torch.testing.assert_close(found, new(x), atol=2e-5, rtol=1e-5)
     for copied in (copy.deepcopy(new), pickle.loads(pickle.dumps(new))):
         torch.testing.assert_close(copied(x), new(x))
+
+
+@pytest.mark.parametrize("route", ["factored", "materialised"])
+@pytest.mark.parametrize("diagonal", [0, 9])
+def test_what_is_kept_in_inference_mode_serves_autograd_later(route, diagonal, monkeypatch):
+    for kind, x in ((SpectralLinear(20, 18, 9, 8, diagonal=diagonal), drawn(3, 20)),
+                    (SpectralConv2d(20, 18, 3, 9, 8, diagonal=diagonal), drawn(3, 20, 5, 5))):  # fmt: skip
+        layer = filled(kind).eval().requires_grad_(False)
+        take(layer, route, monkeypatch)
+        with torch.inference_mode():
+            expected = layer(x).clone()
+        x.requires_grad_()
+        y = layer(x)
+        y.sum().backward()
+        torch.testing.assert_close(y.detach(), expected.clone(), atol=1e-5, rtol=1e-5)
+        assert x.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize(
+    "layer", [SpectralLinear(20, 18, 9, 8), SpectralConv2d(20, 18, 3, 9, 8), FrequencyLinear(20, 4)]
+)
+def test_layers_compile_for_any_batch_in_one_graph(layer):
+    compiled = torch.compile(filled(layer), backend="aot_eager", fullgraph=True, dynamic=True)
+    rest = (7, 6) if isinstance(layer, SpectralConv2d) else ()
+    for count in (2, 5):
+        x = drawn(count, 20, *rest)
+        torch.testing.assert_close(compiled(x), layer(x), atol=1e-5, rtol=1e-5)
 
 
 def test_a_kernel_is_packed_at_rest_alone(monkeypatch):

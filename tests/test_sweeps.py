@@ -119,6 +119,26 @@ def test_without_a_random_basis_nothing_is_said_of_bases() -> None:
     assert sweep_section(example()) == ""
 
 
+@pytest.mark.parametrize("keeps", [KEEPS[:1], KEEPS[:2]])
+def test_a_random_basis_is_compared_with_where_nothing_is_swept(keeps: tuple[float, ...]) -> None:
+    for planted, verdict in ((equal, NO_MATTER), (cosine_wins, "the basis matters here")):
+        records = spectral_run(planted, methods=("dct", "random_basis"), scopes=("all",), keeps=keeps)
+        section = sweep_section(records)
+        assert section.startswith("## Does the basis matter?")
+        assert verdict in section
+        assert "sweep_gain.png" not in section
+        assert "## Does the basis matter?" in page(records, title="run", command="python run_bench.py")
+    assert sweep_section(spectral_run(methods=("dct", "dst", "prune"), keeps=keeps)) == ""
+
+
+def test_a_sweep_is_compared_with_the_random_basis_of_single_rows() -> None:
+    swept = spectral_run(methods=("dct",), scopes=("all",))
+    section = sweep_section([*swept, *spectral_run(methods=("random_basis",), scopes=("all",), keeps=KEEPS[1:2])[1:]])
+    assert section.startswith("## Sweeps")
+    assert "### Does the basis matter?" in section
+    assert f"(keep={KEEPS[1]:g}" in section
+
+
 def test_only_the_random_basis_with_the_same_settings_is_a_counterpart() -> None:
     records = spectral_run(methods=("dct", "random_basis"), scopes=("conv",))
     other = [dataclasses.replace(r, chain=r.chain.replace("calibration=256", "calibration=0")) for r in records]

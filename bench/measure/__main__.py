@@ -15,6 +15,7 @@ from bench.measure.messages import (
     Request,
     UsageAnswer,
     read_message,
+    say,
     write_message,
 )
 
@@ -32,7 +33,7 @@ def end_with_parent(held_by_parent: int) -> None:
 
 
 def _say(text: str) -> None:
-    print(f"{PROGRESS}{text}", flush=True)
+    say(f"{PROGRESS}{text}")
 
 
 def answer_to(request: Request) -> Answer:

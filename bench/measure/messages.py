@@ -4,6 +4,7 @@ process that measures memory without torch reads them too."""
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,12 @@ Answer = ScoreAnswer | MemoryAnswer | UsageAnswer
 _KINDS: dict[str, type[Any]] = {
     kind.__name__: kind for kind in (ScoreRequest, ScoreAnswer, MemoryRequest, MemoryAnswer, UsageAnswer)
 }
+
+
+def say(line: str) -> None:
+    """A line on standard output in one piece, also where Python buffers nothing: two processes may share the pipe."""
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
 
 
 def write_message(message: Request | Answer, path: Path) -> None:

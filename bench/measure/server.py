@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from bench.measure.__main__ import answer_to, end_with_parent
-from bench.measure.messages import ENDED, FORKED, read_message, write_message
+from bench.measure.messages import ENDED, FORKED, read_message, say, write_message
 
 _PARENT_GONE = 1
 _LOOK_S = 0.5
@@ -80,7 +80,7 @@ def _serve(question: Path, answer: Path, complaint: Path) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):  # it does the same: whoever is first
         os.setpgid(pid, pid)
     os.close(held_there)
-    print(f"{FORKED}{pid}", flush=True)
+    say(f"{FORKED}{pid}")
     ready, _, _ = select.select([sys.stdin, until_it_ends], [], [])
     if until_it_ends not in ready:
         with contextlib.suppress(ProcessLookupError):
@@ -89,7 +89,7 @@ def _serve(question: Path, answer: Path, complaint: Path) -> None:
     _, status = os.waitpid(pid, 0)
     for pipe in (held_here, until_we_end, until_it_ends):
         os.close(pipe)
-    print(f"\n{ENDED}{os.waitstatus_to_exitcode(status)}", flush=True)
+    say(f"\n{ENDED}{os.waitstatus_to_exitcode(status)}")
 
 
 def _answer(question: Path, answer: Path, complaint: Path, until_parent_ends: int) -> NoReturn:

@@ -13,7 +13,7 @@ from torch.fx import GraphModule
 
 from bench.runtimes.base import RuntimeFailure, Session, one_line, word_on_zeros
 from bench.runtimes.routes import routes_taken
-from methods.layers import BasisTransform, kind_of, weights
+from methods.layers import BasisTransform, FrequencyLinear, kind_of, weights
 from methods.layers.quantization import is_quantized
 
 _COMPILED_KERNELS = re.compile(
@@ -21,6 +21,7 @@ _COMPILED_KERNELS = re.compile(
     r"(onednn\.q\w+|mkldnn\._convolution\w*|mkldnn\._linear\w*|mkl\._mkl_linear|convolution|addmm|mm|bmm)"
     r"(?:\.\w+)?\("
 )
+_WithoutWeight = BasisTransform | FrequencyLinear  # layers that multiply by what they do not store
 
 
 def no_such_device(device: str) -> str | None:
@@ -92,10 +93,11 @@ def _run(module: Callable[[Tensor], Tensor], images: np.ndarray, device: torch.d
 def _kernels_of_layers(stored: GraphModule, module: nn.Module) -> str:
     tensors = list(_weights(module))
     multiply = [layer for _, layer, _ in weights(module)]
-    multiply += [layer for layer in module.modules() if isinstance(layer, BasisTransform)]  # it stores no weight
+    multiply += [layer for layer in module.modules() if isinstance(layer, _WithoutWeight)]
     counts = Counter(kind_of(layer) for layer in dict.fromkeys(multiply))
     dtype = {torch.float32: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16"}
-    kind = dtype.get(tensors[0].dtype, str(tensors[0].dtype)) if tensors else ""
+    stored_as = {one.dtype for one in tensors or module.parameters()}
+    kind = "/".join(sorted(dtype.get(one, str(one)) for one in stored_as))
     words = ", ".join(f"{kind} {name} x{count}" for name, count in counts.items()) or "no layer that multiplies"
     simulated = " (int8 simulated)" if is_quantized(stored) else ""
     return words + simulated + _word_on_zeros(tensors)

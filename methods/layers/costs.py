@@ -6,7 +6,12 @@ chooses well; on other processors it is ratios that matter, and they change less
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import TypeVar
+
 from methods.layers import fast, products
+
+_Name = TypeVar("_Name", bound=str)
 
 _START = 2.5e-6  # of a matrix product
 _MAC = 2.1e-11  # a multiply-accumulate in MKL
@@ -35,3 +40,12 @@ def transform_s(kind: str, batch: int, n: int, rows: int) -> float:
 def convolution_s(batch: int, macs: int, entries: int, packed: bool = False) -> float:
     """Of a convolution of `macs` an image with a weight of so many entries, which it copies if it is not packed."""
     return _CONV_START + batch * macs * _CONV_MAC + entries * (_READ if packed else _CONV_READ)
+
+
+def least(costs: Mapping[_Name, float]) -> _Name:
+    """The name of the least cost, of equal ones the first; written so that a compiler can follow it."""
+    best, *others = costs
+    for name in others:
+        if costs[name] < costs[best]:
+            best = name
+    return best

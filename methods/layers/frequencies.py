@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from methods.layers.base import CompressedLayer
+from methods.layers.materialised import Materialised
 
 Wave = Literal["dct", "dst"]
 _A_SAMPLE = 4  # frequencies tried to one of the transform
@@ -23,7 +24,7 @@ _A_SAMPLE = 4  # frequencies tried to one of the transform
 class FrequencyLinear(CompressedLayer):
     """y = W x + b with W made of `frequencies` [out], in units of the transform's rows, 0 to `in_features`.
 
-    Input [..., in], output [..., out].
+    Input [..., in], output [..., out]. Frequencies want float32: bfloat16 holds one near 500 to a whole number or two.
 
     Raises:
         ValueError: `wave` is neither dct nor dst.
@@ -39,17 +40,21 @@ class FrequencyLinear(CompressedLayer):
         self.in_features, self.out_features, self.wave = in_features, out_features, wave
         self.frequencies = nn.Parameter(torch.zeros(out_features))
         self.bias = nn.Parameter(torch.zeros(out_features)) if bias else None
+        self._kept = Materialised("frequencies")
 
     @classmethod
     def of(cls, layer: nn.Linear, wave: Wave = "dct") -> FrequencyLinear:
-        """Each row the wave that it is nearest to, of frequencies a quarter of a row apart."""
+        """Each row the wave whose direction is nearest to its own, of frequencies a quarter of a row apart.
+
+        Not the wave at the least distance: trained rows are short beside waves, and the shortest wave, near the highest
+        frequency, would be that of all of them."""
         new = cls(layer.in_features, layer.out_features, layer.bias is not None, wave)
         new = new.to(layer.weight.device, layer.weight.dtype)
         tried = torch.arange(_A_SAMPLE * layer.in_features, dtype=torch.float32, device=layer.weight.device) / _A_SAMPLE
         with torch.no_grad():
             waves = _waves(tried, layer.in_features, wave)  # [tried, in]
-            distance = waves.square().sum(1) - 2 * layer.weight.float() @ waves.T  # [out, tried], up to |row|^2
-            new.frequencies.copy_(tried[distance.argmin(1)])
+            along = layer.weight.float() @ nn.functional.normalize(waves).T  # [out, tried]: |row| times the cosine
+            new.frequencies.copy_(tried[along.argmax(1)])
             if new.bias is not None:
                 new.bias.copy_(layer.bias)
         return new
@@ -72,8 +77,8 @@ class FrequencyLinear(CompressedLayer):
         return math.prod(input_shape) * self.out_features
 
     def weight(self) -> Tensor:
-        """The dense weight [out, in]."""
-        return _waves(self.frequencies, self.in_features, self.wave)
+        """The dense weight [out, in]; kept between calls where that is safe."""
+        return self._kept.weight(self, lambda frequencies: _waves(frequencies, self.in_features, self.wave))
 
     def forward(self, x: Tensor) -> Tensor:
         return F.linear(x, self.weight().to(x.dtype), self.bias)

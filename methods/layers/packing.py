@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 Taps = tuple[()] | tuple[int, int]  # rows and columns of a kernel, or none
@@ -100,7 +101,7 @@ def _triangle(rows: int, columns: int, diagonal: int) -> np.ndarray:
 def unpack(coefficients: Tensor, places: Tensor, box: Box, groups: int) -> Tensor:
     """Packed coefficients [groups * rows, columns] as a rectangle [groups * outputs, inputs, *taps], zeros between."""
     flat = coefficients.reshape(groups, -1)
-    padded = torch.cat([flat, flat.new_zeros(groups, 1)], dim=1)
+    padded = F.pad(flat, (0, 1))  # of a constant a constant: exporters fold the whole into a weight
     return padded.index_select(1, places).reshape(groups * box.outputs, *box.shape[1:])
 
 

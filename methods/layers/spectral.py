@@ -26,7 +26,7 @@ from methods.layers import fast, products
 from methods.layers.base import CompressedLayer
 from methods.layers.bases import basis
 from methods.layers.constraints import original
-from methods.layers.costs import product_s, transform_s
+from methods.layers.costs import least, product_s, transform_s
 from methods.layers.materialised import Materialised
 from methods.layers.packing import Box, pack, unpack
 
@@ -61,7 +61,7 @@ class SpectralLinear(CompressedLayer):
         if not self.box.is_rectangle:
             self.register_buffer("_places", self.box.places(), persistent=False)
         times = self._times(1)  # of one input, for which starting weighs most
-        if min(times, key=times.__getitem__) != "fast":  # it is not always fast
+        if least(times) != "fast":  # it is not always fast
             self.register_buffer("_in_basis", basis(basis_kind, in_features, keep_in).float(), persistent=False)
             self.register_buffer("_out_basis", basis(basis_kind, out_features, keep_out).float(), persistent=False)
         self.bias = nn.Parameter(torch.zeros(out_features)) if bias else None
@@ -130,7 +130,7 @@ class SpectralLinear(CompressedLayer):
     def path(self, input_shape: tuple[int, ...] = ()) -> Route:
         """The path taken for inputs of this shape: [..., in], or () for one vector."""
         times = self._times(math.prod(input_shape[:-1]))
-        return min(times, key=times.__getitem__)
+        return least(times)
 
     def _times(self, batch: int) -> dict[Route, float]:
         """Seconds of each path, about; in training, where W is made anew each time, with making it."""

@@ -13,7 +13,7 @@ from methods.layers import products
 from methods.layers.base import CompressedLayer
 from methods.layers.bases import basis
 from methods.layers.constraints import original
-from methods.layers.costs import convolution_s, product_s
+from methods.layers.costs import convolution_s, least, product_s
 from methods.layers.materialised import Materialised, may_keep
 from methods.layers.packing import Box, pack, unpack
 from methods.layers.spectral import COMPILED_BATCH, Route
@@ -183,12 +183,12 @@ class SpectralConv2d(CompressedLayer):
             if self.training:  # W is made anew each time
                 times["materialised"] += product_s(width * taps, box.inputs, box.outputs)
                 times["materialised"] += product_s(width * taps, box.outputs, height)
-        return min(times, key=times.__getitem__)
+        return least(times)
 
     def deployed_path(self, input_shape: tuple[int, ...]) -> Route:
         """The path for runtimes that pack their weights beforehand: of fewest multiply-accumulates."""
         macs = self.path_macs(input_shape)
-        return min(macs, key=macs.__getitem__)
+        return least(macs)
 
     def _route(self, x: Tensor) -> Route:
         """The path for x. While a graph is taken, the batch does not decide."""
@@ -217,7 +217,7 @@ class SpectralConv2d(CompressedLayer):
     def _convolve_inside(self, x: Tensor, kernel: Tensor) -> Tensor:
         left, right, top, bottom = self._margins()
         even = self.padding_mode == "zeros" and (left, top) == (right, bottom)
-        if not (even and may_keep(self, self.coefficients) and products.packs(x, kernel)):
+        if not (even and may_keep(self) and products.packs(x, kernel)):
             return self._convolve(x, kernel, None)
         form = (self.stride, (top, left), self.dilation)
         packed = self._packed.weight(self, lambda _: products.pack(kernel, x.shape, form, self.groups))

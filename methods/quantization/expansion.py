@@ -4,7 +4,8 @@ A spectral layer computes C_out^T (S (C_in x)) in one module, between whose step
 factored path is the cheap one for the shapes that the network sees, the layer is expanded: S becomes the weight of an
 ordinary convolution or linear layer, under the constraints it had, and the bases `BasisTransform`s, rounded by a fixed
 rule. The cheap one is that of fewest multiply-accumulates, since int8 runtimes pack weights beforehand. Other spectral
-layers stay: their coefficients are rounded and they compute in float32.
+layers stay: their coefficients are rounded and they compute in float32. So do triangles and transformed taps: what
+stands between their channel transforms is larger than what is stored, and a file would have to hold it.
 """
 
 from __future__ import annotations
