@@ -28,8 +28,8 @@ from methods.quantization import placement
 from methods.quantization.expansion import expand
 from tests.drawing import drawn, filled
 from tests.int8_spectral_example import CONVOLUTIONS, SHAPE, dense, labelled, result, task
-from tests.test_spectral_layers import CONVOLUTIONS as CONFIGURATIONS
-from tests.test_spectral_layers import convolution, spectral, take
+from tests.spectral_example import CONVOLUTIONS as CONFIGURATIONS
+from tests.spectral_example import convolution, spectral, take
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths")  # torch pads a copy
 PRUNE, PTQ, QAT = METHODS["prune"](sparsity=0.6), METHODS["ptq"](), METHODS["qat"]()

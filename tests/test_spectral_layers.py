@@ -1,7 +1,6 @@
 """Laws of spectral layers."""
 
 import copy
-import pickle
 
 import numpy as np
 import pytest
@@ -9,38 +8,11 @@ import scipy.fft
 import torch
 from torch import nn
 
-from methods.allocation import corner
 from methods.layers import FrequencyLinear, Mask, SpectralConv2d, SpectralLinear, build, config_of, constrain, weights
 from tests.drawing import drawn, filled
+from tests.spectral_example import CONVOLUTIONS, LINEARS, convolution, spectral, take, trained
 
-CONVOLUTIONS = [
-    {"in_channels": 6, "out_channels": 9, "kernel_size": 3},
-    {"in_channels": 7, "out_channels": 5, "kernel_size": (3, 2), "stride": (2, 1), "padding": (1, 2), "bias": False},
-    {"in_channels": 6, "out_channels": 9, "kernel_size": (2, 3), "padding": "same", "dilation": (1, 2), "groups": 3},
-    {"in_channels": 8, "out_channels": 4, "kernel_size": (1, 5), "padding": "valid", "groups": 2},
-    {"in_channels": 5, "out_channels": 5, "kernel_size": 3, "padding": (2, 1), "padding_mode": "reflect", "stride": 2},
-    {"in_channels": 4, "out_channels": 6, "kernel_size": (4, 3), "padding": "same", "padding_mode": "circular"},
-    {"in_channels": 4, "out_channels": 6, "kernel_size": 2, "padding": 1, "padding_mode": "replicate", "groups": 2},
-    {"in_channels": 3, "out_channels": 64, "kernel_size": 1, "stride": 2, "bias": False},
-]
-LINEARS = [{"in_features": 13, "out_features": 7}, {"in_features": 1, "out_features": 9, "bias": False}]
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths")  # torch pads a copy
-
-
-def convolution(config: dict) -> nn.Conv2d:
-    return filled(nn.Conv2d(**config))
-
-
-def spectral(layer: nn.Module, keep: float) -> nn.Module:
-    if isinstance(layer, nn.Linear):
-        rows, columns = corner(layer.out_features, layer.in_features, keep)
-        return SpectralLinear.of(layer, columns, rows).eval()
-    rows, columns = corner(layer.out_channels // layer.groups, layer.in_channels // layer.groups, keep)
-    return SpectralConv2d.of(layer, columns, rows).eval()
-
-
-def take(layer: nn.Module, route: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(type(layer), "path", lambda self, shape=(): route)
 
 
 @pytest.mark.parametrize("config", CONVOLUTIONS)
@@ -83,41 +55,6 @@ def test_a_convolution_gives_the_layout_that_it_takes(layout, stride, monkeypatc
     assert found.is_contiguous(memory_format=layout)
 
 
-@pytest.mark.parametrize("config", CONVOLUTIONS)
-def test_a_packed_kernel_serves_every_size_and_follows_its_coefficients(config, monkeypatch):
-    new = spectral(convolution(config), 0.5)
-    take(new, "factored", monkeypatch)
-    for count, height, width in ((1, 11, 8), (5, 7, 7), (0, 7, 9), (3, 30, 6)):
-        x = drawn(count, config["in_channels"], height, width)
-        with torch.no_grad():
-            found = new(x)
-        torch.testing.assert_close(found, new(x), atol=2e-5, rtol=1e-5)  # with gradients nothing is packed
-    other = nn.Parameter(drawn(*new.coefficients.shape, seed=1))
-    for change in (lambda: new.coefficients.mul_(2), lambda: setattr(new, "coefficients", other)):
-        with torch.no_grad():
-            change()
-            found = new(x)
-        torch.testing.assert_close(found, new(x), atol=2e-5, rtol=1e-5)
-    for copied in (copy.deepcopy(new), pickle.loads(pickle.dumps(new))):
-        torch.testing.assert_close(copied(x), new(x))
-
-
-@pytest.mark.parametrize("route", ["factored", "materialised"])
-@pytest.mark.parametrize("diagonal", [0, 9])
-def test_what_is_kept_in_inference_mode_serves_autograd_later(route, diagonal, monkeypatch):
-    for kind, x in ((SpectralLinear(20, 18, 9, 8, diagonal=diagonal), drawn(3, 20)),
-                    (SpectralConv2d(20, 18, 3, 9, 8, diagonal=diagonal), drawn(3, 20, 5, 5))):  # fmt: skip
-        layer = filled(kind).eval().requires_grad_(False)
-        take(layer, route, monkeypatch)
-        with torch.inference_mode():
-            expected = layer(x).clone()
-        x.requires_grad_()
-        y = layer(x)
-        y.sum().backward()
-        torch.testing.assert_close(y.detach(), expected.clone(), atol=1e-5, rtol=1e-5)
-        assert x.grad.abs().sum() > 0
-
-
 @pytest.mark.parametrize(
     "layer", [SpectralLinear(20, 18, 9, 8), SpectralConv2d(20, 18, 3, 9, 8), FrequencyLinear(20, 4)]
 )
@@ -127,20 +64,6 @@ def test_layers_compile_for_any_batch_in_one_graph(layer):
     for count in (2, 5):
         x = drawn(count, 20, *rest)
         torch.testing.assert_close(compiled(x), layer(x), atol=1e-5, rtol=1e-5)
-
-
-def test_a_kernel_is_packed_at_rest_alone(monkeypatch):
-    new = spectral(convolution({"in_channels": 8, "out_channels": 8, "kernel_size": 3}), 0.5)
-    take(new, "factored", monkeypatch)
-    x = drawn(2, 8, 9, 9)
-    new(x)
-    new.train()
-    with torch.no_grad():
-        new(x)
-        new.eval().double()(x.double())
-        assert new._packed._weight is None
-        new.float()(x)
-    assert new._packed._weight is not None
 
 
 @pytest.mark.parametrize("keep", [0.1, 0.5, 1.0])
@@ -317,72 +240,6 @@ def test_gradients_agree_between_routes(monkeypatch):
         slopes.append(torch.autograd.grad(new(x).square().sum(), list(new.parameters())))
     for one, other in zip(*slopes, strict=True):
         torch.testing.assert_close(one, other, atol=1e-3, rtol=1e-4)
-
-
-def changed_in_place(layer):
-    with torch.no_grad():
-        layer.coefficients.mul_(2)
-
-
-def loaded(layer):
-    layer.load_state_dict({name: 2 * tensor for name, tensor in layer.state_dict().items()})
-
-
-def reassigned(layer):
-    layer.coefficients = nn.Parameter(2 * layer.coefficients.detach())
-
-
-def masked(layer):
-    constrain(layer, "coefficients", Mask.of(drawn(*layer.coefficients.shape) > 0))
-
-
-def retyped(layer):
-    layer.double().float()
-    changed_in_place(layer)
-
-
-def trained(layer):
-    layer.train()
-    optimiser = torch.optim.SGD(layer.parameters(), lr=0.1)
-    with torch.enable_grad():
-        layer(drawn(2, layer.in_channels, 6, 6)).square().sum().backward()
-    optimiser.step()
-    layer.eval()
-
-
-@pytest.mark.parametrize("change", [changed_in_place, loaded, reassigned, masked, retyped, trained])
-def test_a_kept_weight_is_never_stale(change, monkeypatch):
-    take(new := spectral(convolution(CONVOLUTIONS[0]), 0.5), "materialised", monkeypatch)
-    x = drawn(2, 6, 6, 6)
-    with torch.no_grad():
-        before = new(x)
-        assert new.weight() is new.weight()  # kept from one call to the next
-        change(new)
-        fresh = build("SpectralConv2d", config_of(new)).eval()
-        fresh.coefficients, fresh.bias = nn.Parameter(new.coefficients.detach().clone()), new.bias
-        assert torch.equal(new(x), fresh(x))
-        assert not torch.equal(new(x), before)
-
-
-def test_a_copy_does_not_share_the_kept_weight():
-    new = spectral(convolution(CONVOLUTIONS[0]), 0.5)
-    with torch.no_grad():
-        held = new.weight()
-        other = copy.deepcopy(new)
-        changed_in_place(other)
-        assert torch.equal(new.weight(), held)
-        assert not torch.equal(other.weight(), held)
-
-
-def test_what_autograd_must_see_is_not_kept():
-    new = spectral(convolution(CONVOLUTIONS[0]), 0.5)
-    with torch.no_grad():
-        new.weight()
-    assert new.weight().requires_grad
-    assert new.train().weight() is not new.weight()
-    with torch.inference_mode():
-        inside = spectral(convolution(CONVOLUTIONS[0]), 0.5)
-        assert torch.equal(inside.weight(), inside.weight())
 
 
 def test_a_mask_on_the_coefficients_acts_on_them_and_survives_training():

@@ -25,12 +25,11 @@ import torch
 from torch import Tensor
 from torch.library import CustomOpDef
 
-from methods.layers.bases import basis
+from methods.layers.butterflies import RADIX, haar, haar_inverse, walsh, walsh_inverse
 
 _Transform = Callable[[str, Tensor, int], Tensor]  # (kind, samples or coefficients [..., m], n) -> [..., n]
 
 _BLOCK = 1 << 18  # samples that are transformed at a time: 1 MiB, the cache of one core
-_RADIX = 32  # of Walsh-Hadamard butterflies, which are products with a small matrix
 
 
 def has_fast(kind: str, n: int) -> bool:
@@ -42,7 +41,7 @@ def operations(kind: str, n: int, rows: int) -> float:
     """Multiply-accumulates of a fast transform, about: those of an FFT, or of sums and butterflies."""
     if kind in ("dct", "dst", "dft"):
         return 1.25 * n * math.log2(max(n, 2)) + 4 * n
-    return n + (2 if kind == "haar" else _RADIX * math.ceil(math.log(max(rows, 2), _RADIX))) * _power_of_two(rows)
+    return n + (2 if kind == "haar" else RADIX * math.ceil(math.log(max(rows, 2), RADIX))) * _power_of_two(rows)
 
 
 def analysis(kind: str, x: Tensor, rows: int) -> Tensor:
@@ -126,7 +125,7 @@ def _analysis(kind: str, x: Tensor, rows: int) -> Tensor:
     if kind in ("haar", "hadamard"):
         size = _power_of_two(rows)
         means = x.unflatten(-1, (size, n // size)).sum(-1) * math.sqrt(size / n)
-        return (_haar(means) if kind == "haar" else _walsh(means))[..., :rows]
+        return (haar(means) if kind == "haar" else walsh(means))[..., :rows]
     samples = x.to(_computed_in(x))
     tables = _tables(kind, n, rows, samples.dtype, x.device)
     if tables.order is not None:
@@ -146,7 +145,7 @@ def _synthesis(kind: str, z: Tensor, n: int) -> Tensor:
     if kind in ("haar", "hadamard"):
         size = _power_of_two(rows)
         z = torch.nn.functional.pad(z, (0, size - rows))
-        means = _haar_inverse(z) if kind == "haar" else _walsh_inverse(z)
+        means = haar_inverse(z) if kind == "haar" else walsh_inverse(z)
         return (means * math.sqrt(size / n)).repeat_interleave(n // size, dim=-1)
     coefficients = z.to(_computed_in(z))
     tables = _tables(kind, n, rows, coefficients.dtype, z.device)
@@ -251,64 +250,3 @@ def _fourier_tables(kind: str, n: int, rows: int) -> _Tables:
     back = scale * torch.where(ends, n, n / 2)
     parts = (2 * frequency + sine, (1 - 2 * sine.int()).double())
     return _Tables(None, None, None, 0, scale.to(torch.complex128), back.to(torch.complex128), parts)
-
-
-def _haar(x: Tensor) -> Tensor:
-    """All Haar coefficients of x [..., power of two], from the mean to the finest."""
-    details = []
-    while x.shape[-1] > 1:
-        even, odd = x[..., ::2], x[..., 1::2]
-        details.append((even - odd) * math.sqrt(0.5))
-        x = (even + odd) * math.sqrt(0.5)
-    return torch.cat([x, *reversed(details)], dim=-1)
-
-
-def _haar_inverse(z: Tensor) -> Tensor:
-    x, start = z[..., :1], 1
-    while start < z.shape[-1]:
-        detail = z[..., start : 2 * start]
-        x = torch.stack([x + detail, x - detail], dim=-1).flatten(-2) * math.sqrt(0.5)
-        start *= 2
-    return x
-
-
-def _walsh(x: Tensor) -> Tensor:
-    """All Walsh-Hadamard coefficients of x [..., power of two], by number of sign changes.
-
-    The matrix in Sylvester's order is a Kronecker product of small ones, one for each factor of the length."""
-    return _butterflies(x).index_select(-1, _walsh_order(x.shape[-1], x.device)[0])
-
-
-def _walsh_inverse(z: Tensor) -> Tensor:
-    return _butterflies(z.index_select(-1, _walsh_order(z.shape[-1], z.device)[1]))
-
-
-def _butterflies(x: Tensor) -> Tensor:
-    n, done = x.shape[-1], 1
-    while done < n:
-        radix = min(_RADIX, n // done)
-        matrix = _sylvester(radix, x.dtype, x.device)
-        shaped = x.unflatten(-1, (n // done // radix, radix, done))
-        x = torch.einsum("rs,...asd->...ard", matrix, shaped).flatten(-3)
-        done *= radix
-    return x
-
-
-@lru_cache(maxsize=64)
-def _sylvester(n: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """The orthonormal Hadamard matrix of a power of two in its own order, which is that of bits; [n, n]."""
-    with torch.inference_mode(False), torch.no_grad():
-        order = _walsh_order(n, torch.device("cpu"))[1]
-        return basis("hadamard", n)[order].to(device, dtype)
-
-
-@lru_cache(maxsize=64)
-def _walsh_order(n: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """For each number of sign changes its row in Sylvester's order, int64 [n], and the inverse: the bits of the Gray
-    code of the number, from the other end."""
-    with torch.inference_mode(False), torch.no_grad():
-        changes = torch.arange(n)
-        gray, order = changes ^ (changes >> 1), torch.zeros(n, dtype=torch.int64)
-        for bit in range(n.bit_length() - 1):
-            order |= (gray >> bit & 1) << (n.bit_length() - 2 - bit)
-        return order.to(device), order.argsort().to(device)
