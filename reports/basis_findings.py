@@ -13,9 +13,9 @@ from reports.sweeps import RANDOM, Curve, Panel
 BASIS_RULE = (
     f"A basis counts as better than `{RANDOM}` where the 95 % interval of its mean gain over the compared settings "
     "lies above zero and it is better outside the interval at one setting at least, or where it is so at more settings "
-    "than chance explains (2.5 % each, together less likely than 5 %); as worse likewise. Settings are compared at the "
-    "same value, seed by seed, where the files differ by at most 5 %; of one seed the interval is that of the test "
-    "images alone, and says nothing of another training."
+    "than chance explains (2.5 % each, together less likely than 5 %); as worse likewise; as mixed where both hold. "
+    "Settings are compared at the same value, seed by seed, where the files differ by at most 5 %; of one seed the "
+    "interval is that of the test images alone, and says nothing of another training."
 )
 
 
@@ -51,7 +51,7 @@ class Gain:
     @property
     def verdict(self) -> str:
         """What the rule says, in a word or three."""
-        both = {(True, False): "better", (False, True): "worse", (True, True): "better and worse"}
+        both = {(True, False): "better", (False, True): "worse", (True, True): "mixed"}
         return both.get((self.better, self.worse), "not told apart")
 
 
@@ -91,26 +91,29 @@ def basis_sentences(panels: Sequence[Panel]) -> list[str]:
 
 
 def _on_basis(panel: Panel, found: Sequence[Gain]) -> str:
-    better, worse = [one for one in found if one.better], [one for one in found if one.worse]
-    told = [one for one in found if one not in better and one not in worse]
+    better, worse, mixed, equal = (
+        [one for one in found if one.verdict == word] for word in ("better", "worse", "mixed", "not told apart")
+    )
     start = f"{markdown(panel.name)}: "
-    if not better and not worse:
+    if len(equal) == len(found):
         room = max(max(-one.mean.low, one.mean.high) for one in found)
         text = (
             f"**the basis does not matter here**: none of {_names(found)} is told apart from {_control(found)} at "
             f"{_settings(found)}; the intervals leave room for a mean difference of {100 * room:.2f} points at most."
         )
     elif not better:
-        text = f"**no basis is better than the random one here**: worse than {_control(found)}: {_each(worse)}."
+        text = f"**no basis is better than the random one here{' on the whole' if mixed else ''}**"
+        text += f": worse than {_control(found)}: {_each(worse)}." if worse else "."
     else:
         most = max(one.mean.mean for one in better)
         text = f"the basis matters here, by {100 * most:.2f} points on average at most: better than {_control(found)}: "
         text += f"{_each(better)}."
-        only_worse = [one for one in worse if one not in better]
-        text += f" Worse: {_each(only_worse)}." if only_worse else ""
-    if told and (better or worse):
-        text += f" Not told apart from it: {_names(told)}."
-    cosine = [one for one in found if one.curve.method == "dct" and not one.better]
+        text += f" Worse: {_each(worse)}." if worse else ""
+    if mixed:
+        text += f" Better at some settings and worse at others: {_each(mixed)}."
+    if equal and len(equal) < len(found):
+        text += f" Not told apart from it: {_names(equal)}."
+    cosine = [one for one in found if one.curve.method == "dct" and one.verdict in ("worse", "not told apart")]
     if cosine:
         text += f" **The cosine basis ({_names(cosine)}) is no better than {_control(cosine)}**: {_each(cosine)}."
     return start + text

@@ -111,6 +111,20 @@ def test_a_cosine_basis_like_the_random_one_is_named_though_another_is_better() 
         assert "cosine basis (`dct`) is no better" in line
 
 
+@pytest.mark.parametrize("seeds", [(0,), (0, 1, 2)])
+def test_a_basis_that_wins_here_and_loses_there_is_called_mixed_and_not_better(seeds: tuple[int, ...]) -> None:
+    def mixed(method: str, scope: str, keep: float, seed: int) -> float:
+        return plain(method, scope, keep, seed) + (method == "dct") * (0.05 if keep < 0.1 else -0.05)
+
+    panels = sweeps(spectral_run(mixed, seeds=seeds, methods=("dct", "dst", "random_basis")))
+    for line in basis_sentences(panels):
+        assert "no basis is better than the random one here on the whole" in line
+        assert "Better at some settings and worse at others: `dct` by" in line
+        assert "the basis matters here" not in line
+        assert "cosine basis" not in line
+    assert basis_table(panels).count("| mixed |") == 3
+
+
 def test_without_a_random_basis_nothing_is_said_of_bases() -> None:
     records = spectral_run(methods=("dct", "dst", "prune"))
     assert basis_sentences(sweeps(records)) == []
