@@ -77,8 +77,9 @@ def _dense(records: Sequence[RunRecord]) -> str:
             ]
             epochs = sum(log.stage == DENSE for log in one.training)
             seconds = sum(log.seconds for log in one.training)
+            images = {log.samples for log in one.training if log.stage == DENSE}
             trained = (
-                f", trained for {counted(epochs, 'epoch')} in {rounded(seconds)} s"
+                f", trained for {counted(epochs, 'epoch')} of {max(images):,} images in {rounded(seconds)} s"
                 if epochs
                 else ", not trained in this run"
             )

@@ -184,6 +184,7 @@ def test_a_part_of_the_training_images_is_a_share_of_every_class_and_the_test_pa
     whole = load("folder", data_dir=root)
     part = load("folder:train=20", data_dir=root)
     assert isinstance(part, form)
+    assert (whole.name, part.name) == ("mine", "mine:train=20")
     assert [part.count(split) for split in ("train", "validation", "test")] == [18, 2, 80]
     (_, labels), (_, labels_whole) = (next(iter(data.batches("test", 100, device="cpu"))) for data in (part, whole))
     assert torch.equal(labels, labels_whole)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -64,9 +64,9 @@ def load(name: str, *, data_dir: Path, download: bool = False, seed: int = 0, si
         raise UsageError(f"--size must be at least 1 pixel, got {size}: leave it out for the data set's own")
     source = DATASETS[kind]
     options = typed_options(parse_options(words, name), source.options, kind)
-    return source.open(
-        Request(kind, Path(data_dir).expanduser(), download, seed, size, options.pop("train", None)), **options
-    )
+    part = options.pop("train", None)
+    data = source.open(Request(kind, Path(data_dir).expanduser(), download, seed, size, part), **options)
+    return data if part is None else replace(data, name=f"{data.name}:train={part}")  # so that reports say so
 
 
 __all__ = [
