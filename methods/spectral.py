@@ -141,7 +141,7 @@ class Spectral(LayerReplacement, ABC):
             spectrum = project(layer, sides[path].whole(), self.basis, self.axes).spectrum()
             boxes[path] = [box_for(sides[path], keep, self.axes, triangle) for keep in fractions_near(self.keep)]
             curves[path] = [(groups * box.count, kept_energy(spectrum, box, groups)) for box in boxes[path]]
-        budget = math.floor(self.keep * sum(layer.weight.numel() for layer in layers.values()))  # type: ignore[operator, union-attr, misc]
+        budget = math.floor(self.keep * sum(layer.weight.numel() for layer in layers.values()) + 1e-9)  # type: ignore[operator, union-attr, misc]
         return {path: boxes[path][index] for path, index in spread(curves, budget).items()}
 
     def _largest(self, layers: Mapping[str, nn.Module]) -> dict[str, SpectralLayer]:

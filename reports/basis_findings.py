@@ -19,6 +19,9 @@ BASIS_RULE = (
 )
 
 
+_NARROW = 0.01  # of accuracy: with an interval that leaves room for more, nothing is said not to matter
+
+
 @dataclass(frozen=True)
 class Gain:
     """A basis beside the random one in one panel."""
@@ -95,25 +98,27 @@ def _on_basis(panel: Panel, found: Sequence[Gain]) -> str:
         [one for one in found if one.verdict == word] for word in ("better", "worse", "mixed", "not told apart")
     )
     start = f"{markdown(panel.name)}: "
+    winners = [*better, *(one for one in mixed if one.mean.better)]  # on average at least
     if len(equal) == len(found):
         room = max(max(-one.mean.low, one.mean.high) for one in found)
+        head = "**the basis does not matter here**" if room <= _NARROW else "**no difference is shown here**"
         text = (
-            f"**the basis does not matter here**: none of {_names(found)} is told apart from {_control(found)} at "
+            f"{head}: none of {_names(found)} is told apart from {_control(found)} at "
             f"{_settings(found)}; the intervals leave room for a mean difference of {100 * room:.2f} points at most."
         )
-    elif not better:
+    elif not winners:
         text = f"**no basis is better than the random one here{' on the whole' if mixed else ''}**"
         text += f": worse than {_control(found)}: {_each(worse)}." if worse else "."
     else:
-        most = max(one.mean.mean for one in better)
-        text = f"the basis matters here, by {100 * most:.2f} points on average at most: better than {_control(found)}: "
-        text += f"{_each(better)}."
+        most = max(one.mean.mean for one in winners)
+        text = f"the basis matters here, by {100 * most:.2f} points on average at most"
+        text += f": better than {_control(found)}: {_each(better)}." if better else "."
         text += f" Worse: {_each(worse)}." if worse else ""
     if mixed:
         text += f" Better at some settings and worse at others: {_each(mixed)}."
     if equal and len(equal) < len(found):
         text += f" Not told apart from it: {_names(equal)}."
-    cosine = [one for one in found if one.curve.method == "dct" and one.verdict in ("worse", "not told apart")]
+    cosine = [one for one in found if one.curve.method == "dct" and one not in winners]
     if cosine:
         text += f" **The cosine basis ({_names(cosine)}) is no better than {_control(cosine)}**: {_each(cosine)}."
     return start + text

@@ -42,19 +42,21 @@ def methods(stages: Stages) -> tuple[str, ...]:
     return tuple(name for name, _ in stages)
 
 
-def swept_settings(places: Iterable[Place], least: int = LEAST) -> dict[tuple[str, ...], tuple[int, int]]:
-    """For each sequence of methods that is swept: which setting of which stage: the one that
-    takes the most values, `least` at least, the others being equal."""
+def swept_settings(places: Iterable[Place], only: str = "") -> dict[tuple[str, ...], tuple[int, int]]:
+    """For each sequence of methods that is swept: which setting of which stage: the one that takes the most values,
+    LEAST at least, the others being equal; with `only` the setting of that name, of one value too. A random draw is no
+    quantity, and is not swept."""
     values: dict[tuple[tuple[str, ...], tuple[int, int], object], set[float]] = {}
     for row in places:
         for i, (_, settings) in enumerate(row.stages):
-            for j, (_, text) in enumerate(settings):
-                if (number := _number(text)) is not None:
+            for j, (key, text) in enumerate(settings):
+                wanted = key == only if only else key != "draw"
+                if wanted and (number := _number(text)) is not None:
                     others = (row.net, row.dataset, row.scope, without(row.stages, i, j)[0])
                     values.setdefault((methods(row.stages), (i, j), others), set()).add(number)
     chosen: dict[tuple[str, ...], tuple[int, int]] = {}
     for (names, where, _), numbers in sorted(values.items(), key=lambda item: (-len(item[1]), item[0][1])):
-        if len(numbers) >= least:
+        if only or len(numbers) >= LEAST:
             chosen.setdefault(names, where)
     return chosen
 

@@ -34,7 +34,7 @@ def sweep_section(records: Sequence[RunRecord]) -> str:
 def _on_bases(head: str, records: Sequence[RunRecord], panels: Sequence[Panel]) -> str:
     """Whether the basis matters, from the sweeps, or where these hold no random basis from single rows."""
     if not basis_sentences(panels):
-        panels = sweeps(records, least=1)
+        panels = sweeps(records, only="keep")
     if not (found := basis_sentences(panels)):
         return ""
     parts = [f"{head} Does the basis matter?\n", _bullets(found)]

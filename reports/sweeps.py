@@ -123,8 +123,9 @@ class Panel:
     name: str  # what a report calls it
 
 
-def sweeps(records: Sequence[RunRecord], least: int = LEAST) -> list[Panel]:
-    """The panels of a run with their curves, those with `least` values or more in some panel; empty where none is.
+def sweeps(records: Sequence[RunRecord], only: str = "") -> list[Panel]:
+    """The panels of a run with their curves, those with LEAST values or more in some panel; empty where none is. With
+    `only`, curves over that hyperparameter, of one value too.
 
     Of each sequence of methods that hyperparameter is swept which takes the most values, the others being equal.
     """
@@ -132,14 +133,14 @@ def sweeps(records: Sequence[RunRecord], least: int = LEAST) -> list[Panel]:
     for one in records:
         if one.chain != DENSE:
             rows.setdefault(placed(one.net, one.dataset, one.chain), []).append(one)
-    swept = swept_settings(rows, least)
+    swept = swept_settings(rows, only)
     found: dict[tuple[str, str, str], dict[Stages, list[Point]]] = {}
     for row, of_row in rows.items():
         if (names := methods(row.stages)) in swept:
             rest, key, text = without(row.stages, *swept[names])
             point = _point(f"{key}={text}", float(text), of_row, records)
             found.setdefault((row.net, row.dataset, row.scope), {}).setdefault(rest, []).append(point)
-    long = {stages for curves in found.values() for stages, points in curves.items() if len(points) >= least}
+    long = {stages for curves in found.values() for stages, points in curves.items() if only or len(points) >= LEAST}
     named = names_of(long)
     places = {place[:2] for place in found}
     panels = []

@@ -135,3 +135,13 @@ def test_a_layer_on_fast_transforms_is_one_compiled_graph(kind):
     slopes = [torch.autograd.grad(one(x).square().sum(), [x, *layer.parameters()]) for one in (layer, compiled)]
     for one, other in zip(*slopes, strict=True):
         torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")  # by torch's forward mode
+@pytest.mark.parametrize("kind", KINDS)
+def test_functional_derivatives_are_those_of_the_products(kind):
+    matrix, x = basis(kind, 16, 5).float(), torch.randn(3, 16)
+    for transform, other in ((lambda v: analysis(kind, v, 5), lambda v: v @ matrix.T),
+                             (lambda v: synthesis(kind, v[..., :5], 16), lambda v: v[..., :5] @ matrix)):  # fmt: skip
+        for derive in (torch.func.jacrev, torch.func.jacfwd):
+            torch.testing.assert_close(derive(transform)(x), derive(other)(x), atol=1e-5, rtol=1e-5)

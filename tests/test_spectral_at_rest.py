@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from methods.layers import Mask, SpectralConv2d, SpectralLinear, build, config_of, constrain
+from methods.layers import FrequencyLinear, Mask, SpectralConv2d, SpectralLinear, build, config_of, constrain, products
 from tests.drawing import drawn, filled
 from tests.spectral_example import CONVOLUTIONS, convolution, spectral, take, trained
 
@@ -31,6 +31,61 @@ def test_a_packed_kernel_serves_every_size_and_follows_its_coefficients(config, 
         torch.testing.assert_close(found, new(x), atol=2e-5, rtol=1e-5)
     for copied in (copy.deepcopy(new), pickle.loads(pickle.dumps(new))):
         torch.testing.assert_close(copied(x), new(x))
+
+
+def test_a_call_that_fails_leaves_nothing_stale_behind(monkeypatch):
+    new = spectral(convolution({"in_channels": 8, "out_channels": 8, "kernel_size": 5}), 0.5)
+    take(new, "factored", monkeypatch)
+    x = drawn(1, 8, 12, 12)
+    with torch.no_grad():
+        new(x)
+        new.coefficients.mul_(2)
+        with pytest.raises(RuntimeError, match="Kernel size"):  # torch's own words
+            new(drawn(1, 8, 3, 3))
+        monkeypatch.setattr(products, "pack", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            new(x)
+        monkeypatch.undo()
+        take(new, "factored", monkeypatch)
+        torch.testing.assert_close(new(x), new._convolve(x, new.weight(), new.bias), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("route", ["factored", "materialised"])
+@pytest.mark.parametrize("kind", [SpectralConv2d, SpectralLinear, FrequencyLinear])
+def test_an_optimiser_that_leaves_no_trace_in_the_version_leaves_nothing_stale(kind, route, monkeypatch):
+    sizes = {SpectralConv2d: (8, 8, 3, 4, 4), SpectralLinear: (8, 8, 4, 4), FrequencyLinear: (8, 8)}
+    layer = filled(kind(*sizes[kind]))
+    if kind is not FrequencyLinear:
+        take(layer, route, monkeypatch)
+    x = drawn(2, 8, 6, 6) if kind is SpectralConv2d else drawn(2, 8)
+    optimiser = torch.optim.SGD(layer.parameters(), lr=0.1, fused=True)
+    with torch.no_grad():
+        layer.eval()(x)
+    layer.train()(x).square().mean().backward()
+    optimiser.step()
+    with torch.no_grad():
+        torch.testing.assert_close(layer.eval()(x), copy.deepcopy(layer)(x))
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")  # by torch's forward mode
+@pytest.mark.parametrize("route", ["factored", "materialised"])
+def test_functional_and_forward_mode_derivatives_pass_through(route, monkeypatch):
+    for layer, x in ((SpectralConv2d(8, 6, 3, 4, 4), drawn(2, 8, 6, 6)), (SpectralLinear(8, 6, 4, 4), drawn(2, 8))):
+        take(filled(layer).eval().requires_grad_(False), route, monkeypatch)
+        x = x.requires_grad_()
+        y = layer(x)
+        found = torch.func.jvp(layer, (x.detach(),), (torch.ones_like(x),))[1]
+        (expected,) = torch.autograd.grad(y.sum(), x)
+        torch.testing.assert_close(found.sum(), expected.sum(), atol=1e-3, rtol=1e-4)
+        state = dict(layer.named_parameters())
+
+        def loss(state, layer=layer, x=x):
+            return torch.func.functional_call(layer, state, (x,)).square().sum()
+
+        slopes = torch.func.grad(loss)(state)
+        layer.requires_grad_()
+        loss(dict(layer.named_parameters())).backward()
+        torch.testing.assert_close(slopes["coefficients"], layer.coefficients.grad, atol=1e-3, rtol=1e-4)
 
 
 @pytest.mark.parametrize("route", ["factored", "materialised"])
@@ -58,9 +113,9 @@ def test_a_kernel_is_packed_at_rest_alone(monkeypatch):
     with torch.no_grad():
         new(x)
         new.eval().double()(x.double())
-        assert new._packed._weight is None
+        assert new._packed._kept is None
         new.float()(x)
-    assert new._packed._weight is not None
+    assert new._packed._kept is not None
 
 
 def changed_in_place(layer):

@@ -121,8 +121,35 @@ def test_a_basis_that_wins_here_and_loses_there_is_called_mixed_and_not_better(s
         assert "no basis is better than the random one here on the whole" in line
         assert "Better at some settings and worse at others: `dct` by" in line
         assert "the basis matters here" not in line
-        assert "cosine basis" not in line
+        assert "cosine basis (`dct`) is no better" in line
     assert basis_table(panels).count("| mixed |") == 3
+
+    def mostly_up(method: str, scope: str, keep: float, seed: int) -> float:
+        return plain(method, scope, keep, seed) + (method == "dct") * (0.09 if keep < 0.2 else -0.02)
+
+    for line in basis_sentences(sweeps(spectral_run(mostly_up, seeds=seeds, methods=("dct", "random_basis")))):
+        assert "the basis matters here, by" in line
+        assert "Better at some settings and worse at others: `dct` by" in line
+        assert "no better" not in line
+
+
+@pytest.mark.parametrize("draws", [2, 3])
+def test_random_draws_are_not_swept_and_bases_are_compared_with_one_of_them(draws: int) -> None:
+    records = spectral_run(equal, methods=("dct", "random_basis"), scopes=("all",), keeps=KEEPS[1:2])
+    more = [
+        dataclasses.replace(records[-1], chain=records[-1].chain.replace("draw=0", f"draw={draw}"))
+        for draw in range(1, draws)
+    ]
+    assert more[0].chain != records[-1].chain
+    assert NO_MATTER in sweep_section([*records, *more])
+
+
+def test_few_images_that_show_no_difference_prove_nothing() -> None:
+    section = sweep_section(
+        spectral_run(equal, methods=("dct", "random_basis"), scopes=("all",), keeps=KEEPS[:1], seen=100)
+    )
+    assert NO_MATTER not in section
+    assert "no difference is shown here" in section
 
 
 def test_without_a_random_basis_nothing_is_said_of_bases() -> None:

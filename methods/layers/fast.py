@@ -97,7 +97,10 @@ _make_differentiable(_synthesis_op, _analysis_op)
 
 
 def _apply(op: CustomOpDef, transform: _Transform, kind: str, x: Tensor, size: int) -> Tensor:
-    """By the operator where a compiler or autograd has to know of it; directly where not, which starts faster."""
+    """By the operator where a compiler or autograd has to know of it; directly where not, which starts faster; by plain
+    operations where `torch.func` differentiates or maps them."""
+    if torch._C._are_functorch_transforms_active() and x.numel():
+        return transform(kind, x, size)
     if torch.compiler.is_compiling() or (torch.is_grad_enabled() and x.requires_grad):
         return op(kind, x, size)  # type: ignore[no-any-return]
     return _in_blocks(transform, kind, x, size)

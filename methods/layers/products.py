@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from methods.layers.materialised import under_transforms
+
 Form = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]  # stride, padding, dilation
 
 _MACS = 1 << 20  # below, starting oneDNN costs more than it saves
@@ -114,6 +116,8 @@ def _image_by_image(x: Tensor, matrix: Tensor, bias: Tensor | None, last: bool) 
 def _onednn_takes(*tensors: Tensor | None) -> bool:
     """Whether oneDNN's product may stand for torch's: no gradient, no graph being taken, no other precision."""
     if torch.compiler.is_compiling() or torch.jit.is_tracing() or torch.is_autocast_enabled("cpu"):
+        return False
+    if under_transforms():
         return False
     wanted = torch.is_grad_enabled()
     return torch.backends.mkldnn.is_available() and all(

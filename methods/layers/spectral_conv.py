@@ -217,7 +217,11 @@ class SpectralConv2d(CompressedLayer):
     def _convolve_inside(self, x: Tensor, kernel: Tensor) -> Tensor:
         left, right, top, bottom = self._margins()
         even = self.padding_mode == "zeros" and (left, top) == (right, bottom)
-        if not (even and may_keep(self) and products.packs(x, kernel)):
+        if not may_keep(self):
+            self._packed.forget()
+            return self._convolve(x, kernel, None)
+        fits = x.dim() == 4 and min(self._output_size(x.shape[-2:])) > 0  # else torch says what is wrong
+        if not (even and fits and products.packs(x, kernel)):
             return self._convolve(x, kernel, None)
         form = (self.stride, (top, left), self.dilation)
         packed = self._packed.weight(self, lambda _: products.pack(kernel, x.shape, form, self.groups))
