@@ -12,6 +12,7 @@ from methods.layers import SpectralConv2d, SpectralLinear
 from methods.layers.packing import Box
 from methods.reconstruction import SpectralLayer
 from methods.replacement import channels
+from methods.selection import smallest
 
 _HE_GAIN = 2.0  # a rectifier halves the second moment of what passes (He et al. 2015, arXiv 1502.01852, section 2.2)
 
@@ -68,6 +69,4 @@ def kept_fraction(layer: nn.Module) -> float:
 def highest(scores: Tensor, keep: float) -> Tensor:
     """A mask on the fraction `keep` of the scores that are highest, at least one; of equal ones the first are taken."""
     count = max(1, math.floor(keep * scores.numel() + 1e-9))
-    chosen = torch.zeros(scores.numel(), dtype=torch.bool, device=scores.device)
-    chosen[scores.flatten().argsort(descending=True, stable=True)[:count]] = True
-    return chosen.view(scores.shape)
+    return smallest(-scores.flatten(), count).view(scores.shape)

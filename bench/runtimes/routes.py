@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from methods.layers import SpectralConv2d, SpectralLinear
+from methods.layers.watching import watching
 
 _WithRoutes = SpectralLinear | SpectralConv2d
 
@@ -29,18 +30,8 @@ def routes_taken(module: nn.Module, image: tuple[int, ...], batches: Iterable[in
 
 def _counted(module: nn.Module, shape: tuple[int, ...], device: torch.device) -> Counter[str]:
     counts: Counter[str] = Counter()
-
-    def count(layer: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
-        assert isinstance(layer, _WithRoutes)
-        counts[layer.path(tuple(inputs[0].shape))] += 1
-
-    layers = [layer for layer in module.modules() if isinstance(layer, _WithRoutes)]
-    handles = [layer.register_forward_pre_hook(count) for layer in layers]
-    try:
-        if layers:
-            with torch.no_grad():
-                module(torch.zeros(shape, device=device))
-    finally:
-        for handle in handles:
-            handle.remove()
+    layers: list[_WithRoutes] = [layer for layer in module.modules() if isinstance(layer, _WithRoutes)]
+    if layers:
+        with watching(layers, lambda layer, x: counts.update([layer.path(tuple(x.shape))])), torch.no_grad():
+            module(torch.zeros(shape, device=device))
     return counts

@@ -19,6 +19,7 @@ from torch.fx import GraphModule
 
 from methods.base import CompressionMethod, Effect, Refused, Task
 from methods.layers import Mask, constrain, constraints, weights
+from methods.selection import smallest
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ def kept(stored: list[tuple[nn.Module, str]], sparsity: float) -> list[Tensor]:
     """
     with torch.no_grad():
         ranks = torch.cat([_ranks(layer, name).flatten() for layer, name in stored])  # [all entries]
-        dropped = _smallest(ranks, round(sparsity * ranks.numel())) | (ranks < 0)
+        dropped = smallest(ranks, round(sparsity * ranks.numel())) | (ranks < 0)
     shapes = [getattr(layer, name).shape for layer, name in stored]
     parts = dropped.logical_not().split([shape.numel() for shape in shapes])
     return [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
@@ -83,16 +84,6 @@ def _ranks(layer: nn.Module, name: str) -> Tensor:
         if isinstance(constraint, Mask):
             ranks = ranks.masked_fill(~constraint.keep, -1.0)
     return ranks
-
-
-def _smallest(values: Tensor, count: int) -> Tensor:
-    """Marks exactly `count` smallest entries of a vector, the first among equals; bool [n]."""
-    if count == 0:
-        return torch.zeros_like(values, dtype=torch.bool)
-    threshold = values.kthvalue(count).values
-    below = values < threshold
-    level = values == threshold
-    return below | (level & (level.cumsum(0) <= count - below.sum()))
 
 
 def hold(layer: nn.Module, name: str, keep: Tensor) -> None:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from typing import Any, Literal
+from collections.abc import Iterable
+from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.fx import GraphModule
 
-from methods.layers.quantization import LARGEST_CODE, ActivationQuantizer, activation_grid
+from methods.layers.quantization import LARGEST_CODE, activation_grid
+from methods.layers.watching import watching
 from methods.quantization.placement import activation_quantizers
 
 Observer = Literal["mse", "minmax"]
@@ -43,7 +43,8 @@ def calibrate(model: GraphModule, batches: Iterable[Tensor], observer: Observer)
         ValueError: there are no images, or activations are not finite.
     """
     model.eval()
-    with _watching(activation_quantizers(model)) as seen, torch.no_grad():
+    seen = {quantizer: _Seen() for quantizer in activation_quantizers(model)}
+    with watching(seen, lambda quantizer, x: seen[quantizer].add(x)), torch.no_grad():
         images = sum(len(model(batch)) for batch in batches)
     if not images:
         raise ValueError("no images to calibrate with: the task's training part is empty")
@@ -54,21 +55,6 @@ def calibrate(model: GraphModule, batches: Iterable[Tensor], observer: Observer)
         quantizer.set_range(low, high)
         quantizer.freeze()
     return model
-
-
-@contextmanager
-def _watching(quantizers: list[ActivationQuantizer]) -> Iterator[dict[ActivationQuantizer, _Seen]]:
-    seen = {quantizer: _Seen() for quantizer in quantizers}
-
-    def watch(quantizer: nn.Module, inputs: tuple[Any, ...]) -> None:
-        seen[quantizer].add(inputs[0])  # type: ignore[index]
-
-    handles = [quantizer.register_forward_pre_hook(watch) for quantizer in quantizers]
-    try:
-        yield seen
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def least_squares_range(values: Tensor, low: float, high: float) -> tuple[float, float]:

@@ -10,8 +10,7 @@ stands between their channel transforms is larger than what is stored, and a fil
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, fx, nn
@@ -28,6 +27,7 @@ from methods.layers import (
     original,
 )
 from methods.layers.transform import Domain
+from methods.layers.watching import watching
 
 _BATCH = 32  # images at a time that the choice of a path assumes
 
@@ -45,7 +45,8 @@ def expand(model: GraphModule, images: Iterable[Tensor], layers: LayerScope, bit
     ]
     if not spectral:
         return model
-    with _watching(spectral) as seen, torch.no_grad():
+    seen: dict[SpectralLinear | SpectralConv2d, set[str]] = {layer: set() for layer in spectral}
+    with watching(spectral, lambda layer, x: seen[layer].add(_way(layer, x))), torch.no_grad():
         for batch in images:
             model(batch)
     for layer, routes in seen.items():
@@ -102,25 +103,11 @@ def _pads_with_zeros(layer: nn.Module) -> bool:
     return not isinstance(layer, SpectralConv2d) or layer.padding_mode == "zeros"
 
 
-@contextmanager
-def _watching(
-    spectral: list[SpectralLinear | SpectralConv2d],
-) -> Iterator[dict[SpectralLinear | SpectralConv2d, set[str]]]:
-    """The paths that each layer would take where it is deployed, for the inputs it is given, in batches of `_BATCH`;
-    one that a fast transform serves better in float is not worth three products in int8."""
-    seen: dict[SpectralLinear | SpectralConv2d, set[str]] = {layer: set() for layer in spectral}
-
-    def watch(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        assert isinstance(layer, SpectralLinear | SpectralConv2d)
-        shape = (_BATCH, *inputs[0].shape[1:])
-        seen[layer].add("fast" if layer.path(shape) == "fast" else layer.deployed_path(shape))
-
-    handles = [layer.register_forward_pre_hook(watch) for layer in spectral]
-    try:
-        yield seen
-    finally:
-        for handle in handles:
-            handle.remove()
+def _way(layer: SpectralLinear | SpectralConv2d, x: Tensor) -> str:
+    """The path of `layer` where it is deployed, for inputs like x in batches of `_BATCH`; one that a fast transform
+    serves better in float is not worth three products in int8."""
+    shape = (_BATCH, *x.shape[1:])
+    return "fast" if layer.path(shape) == "fast" else layer.deployed_path(shape)
 
 
 def _put(model: GraphModule, nodes: list[fx.Node], parts: tuple[nn.Module, ...]) -> None:
