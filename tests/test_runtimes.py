@@ -96,7 +96,7 @@ def extreme() -> nn.Module:
 def test_large_codes_do_not_saturate(tmp_path, bits):
     x = images(16).abs() + 1
     calibration = type(task())(None, lambda count: iter([x]))
-    model = ship(PTQ(weight_bits=bits).compress(trace(extreme()), calibration))
+    model = ship(PTQ(bits=bits).compress(trace(extreme()), calibration))
     deployed = session("onnxruntime", model, tmp_path)
     assert np.abs(deployed.run(x.numpy()) - logits(model, x)).max() <= step_of_logits(model, x)
     assert json.loads(settings_of(tmp_path / "model.onnx").read_text())["largest_weight_code"] == 2 ** (bits - 1) - 1

@@ -17,7 +17,8 @@ from torch.nn.utils import parametrize
 
 from methods.graph import modules_called, replace_module
 from methods.layers import BasisTransform, constrained_tensors, constraints, kind_of, release
-from methods.layers.quantization import LARGEST_CODE, ActivationQuantizer, Dequantize, largest_weight_code
+from methods.layers.activations import LARGEST_CODE, ActivationQuantizer
+from methods.layers.quantization import Dequantize, largest_weight_code
 
 _INT8_KERNELS: tuple[type[nn.Module], ...] = (nn.Conv1d, nn.Conv2d, nn.Linear)
 _TOP_OF_CLAMP: dict[object, float] = {
