@@ -3,7 +3,8 @@
 Groups of consecutive inputs of one output, each with a range of its own (Shen et al. 2020, arXiv 1909.05840, section
 3.2; Dettmers and Zettlemoyer 2023, arXiv 2212.09720). Z is a whole number, so 0.0 is on every grid and pruned weights
 stay zero. Of the ranges inside a group's own, the one is taken that rounds it with the least squared error.
-Stored form: uint8 codes, and for each group a bfloat16 step and a uint8 zero point.
+Stored form: (q - Z) mod 2^bits as uint8 codes, so that 0 stands for 0.0 and pruned tensors are coded as such, and for
+each group a bfloat16 step and a uint8 zero point.
 """
 
 from __future__ import annotations
@@ -55,31 +56,36 @@ class GroupQuantizer(Constraint):
             better = error < best
             best, best_step = torch.where(better, error, best), torch.where(better, step, best_step)
             best_zero = torch.where(better, zero, best_zero)
-        codes = _round(grouped, best_step, best_zero, largest).flatten(1)[:, : math.prod(tensor.shape[1:])]
-        reader = DequantizeGroups(len(tensor), best_step.shape[1], self.group)
+        best_step = torch.where(torch.isfinite(high - low), best_step, math.nan)  # rounding must not hide it
+        codes = _round(grouped, best_step, best_zero, largest) - best_zero[..., None]
+        codes = codes.remainder(largest + 1).flatten(1)[:, : math.prod(tensor.shape[1:])]
+        reader = DequantizeGroups(len(tensor), best_step.shape[1], self.group, self.bits)
         reader.step, reader.zero = best_step.to(torch.bfloat16), best_zero.to(torch.uint8)
-        return codes.to(torch.uint8).view(tensor.shape), reader
+        return codes.nan_to_num().to(torch.uint8).view(tensor.shape), reader
 
 
 class DequantizeGroups(Constraint):
-    """Reads uint8 codes [out, ...] back as float32: step * (code - zero), step and zero [out, groups]."""
+    """Reads uint8 codes [out, ...] back as float32: step * ((code + zero) mod 2^bits - zero), step and zero
+    [out, groups]."""
 
     step: Tensor  # bfloat16
     zero: Tensor  # uint8
 
-    def __init__(self, channels: int, groups: int, group: int) -> None:
+    def __init__(self, channels: int, groups: int, group: int, bits: int) -> None:
         super().__init__()
-        if min(channels, groups, group) < 1:
-            raise ValueError(f"channels, groups and group must be at least 1, got {channels}, {groups} and {group}")
-        self.group = group
+        if min(channels, groups, group) < 1 or not 2 <= bits <= 8:
+            raise ValueError(f"sizes must be at least 1 and bits in 2..8, got {channels}, {groups}, {group} and {bits}")
+        self.group, self.bits = group, bits
         self.register_buffer("step", torch.ones(channels, groups, dtype=torch.bfloat16))
         self.register_buffer("zero", torch.zeros(channels, groups, dtype=torch.uint8))
 
     def config(self) -> dict[str, Any]:
-        return {"channels": self.step.shape[0], "groups": self.step.shape[1], "group": self.group}
+        channels, groups = self.step.shape
+        return {"channels": channels, "groups": groups, "group": self.group, "bits": self.bits}
 
     def forward(self, tensor: Tensor) -> Tensor:
-        values = _read(in_groups(tensor.float(), self.group), self.step.float(), self.zero.float())
+        codes, zero = in_groups(tensor.float(), self.group), self.zero.float()
+        values = _read((codes + zero[..., None]).remainder(2**self.bits), self.step.float(), zero)
         return values.flatten(1)[:, : math.prod(tensor.shape[1:])].reshape(tensor.shape)
 
     def shipped(self, tensor: Tensor) -> tuple[Tensor, Constraint | None]:
