@@ -17,6 +17,8 @@ from typing import Any, Literal, TypeVar
 SCHEMA = 1
 Status = Literal["ok", "failed", "refused"]
 Record = TypeVar("Record")
+SIMULATED_INT8 = "int8 simulated"  # notes on kernels by which reports tell what happened
+EXACT_INT8 = "u8u8 kernels: u8s8 would saturate on this processor"
 
 
 class RecordError(ValueError):
@@ -58,6 +60,15 @@ class TensorEntry:
 
 
 @dataclass(frozen=True)
+class KernelCount:
+    """Calls of one kernel in one pass, of those that multiply."""
+
+    precision: str  # of what is multiplied: "int8", "fp16", "bf16", "fp32", "fp64"; "unknown" where it cannot be read
+    kernel: str  # as the runtime names it: "QLinearConv", "aten.convolution"
+    calls: int
+
+
+@dataclass(frozen=True)
 class RuntimeResult:
     """What one runtime made of the artifact, in a process of its own."""
 
@@ -69,6 +80,8 @@ class RuntimeResult:
     measurements: tuple[Measurement, ...] = ()
     dense_measurements: tuple[Measurement, ...] = ()  # the dense artifact's latency, interleaved in the same process
     agreement: float | None = None  # share of test predictions equal to the eager reference's
+    kernel_counts: tuple[KernelCount, ...] = ()  # what `kernels` says, as data; records from before have none
+    kernel_notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -170,12 +170,15 @@ def _measured(runtime: Runtime, subject: Subject, reference: Reference) -> tuple
         sessions.append(_session(runtime, subject.dense, file, request))
     latencies = _latencies(runtime.name, sessions, subject)
     used, no_energy = _energy(session, subject)
+    kernels = session.kernels()
     no_agreement = "" if reference.accuracy else f"no agreement: eager: {reference.reason}"
     result = RuntimeResult(
         runtime=runtime.name,
         status="ok",
         reason="; ".join(reason for reason in (no_agreement, no_energy) if reason),
-        kernels=session.kernels(),
+        kernels=kernels.words(),
+        kernel_counts=kernels.counts,
+        kernel_notes=kernels.notes,
         accuracy=counts,
         measurements=latencies[0] + used,
         dense_measurements=latencies[1] if len(latencies) > 1 else (),

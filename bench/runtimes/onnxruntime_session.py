@@ -10,22 +10,17 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnxruntime
 
-from bench.runtimes.base import RuntimeFailure, Session, one_line, word_on_zeros
+from bench.records import EXACT_INT8
+from bench.runtimes.base import RuntimeFailure, Session, one_line
+from bench.runtimes.kernels import Kernels, note_on_zeros
 from bench.runtimes.onnx_file import settings_of, zeros
+from bench.runtimes.onnx_graph import has_unsigned_weights, products
 
-_INT8 = (
-    "QLinearConv", "QGemm", "QLinearMatMul", "ConvInteger", "MatMulInteger", "MatMulIntegerToFloat",
-    "DynamicQuantizeMatMul",
-)  # fmt: skip
-_FLOAT = ("Conv", "FusedConv", "NhwcFusedConv", "Gemm", "FusedGemm", "MatMul", "FusedMatMul", "Einsum")
 _ERRORS_ONLY = 3
 _LARGEST_SAFE_CODE = 64
 _EXACT_KERNELS = "session.x64quantprecision"
@@ -34,7 +29,6 @@ _DISABLED_OPTIMIZERS = [
     "ConstantSharing",  # it shares equal zero points of up to 8 channels, which the rewriting of weights for the exact
     # kernels then refuses ("Attempt to replace the existing tensor", 1.31.1)
 ]
-_UINT8 = 2  # onnx.TensorProto.UINT8
 
 
 def available_providers() -> list[str]:
@@ -58,7 +52,7 @@ class OnnxSession(Session):
     def run(self, images: np.ndarray) -> np.ndarray:
         return self._session.run(None, {self._input: images})[0]
 
-    def kernels(self) -> str:
+    def kernels(self) -> Kernels:
         """Read from the graph that the runtime has optimised, which it is asked to write out once more."""
         import onnx
 
@@ -68,8 +62,8 @@ class OnnxSession(Session):
             options.optimized_model_filepath = str(optimized)
             _open(self._path, options, self._device)
             graph = onnx.load(optimized).graph
-        counts = Counter(node.op_type for node in _nodes(graph))
-        return _in_words(counts) + _word_on_kernels(graph) + word_on_zeros(*zeros(self._path))
+        exact = EXACT_INT8 if has_unsigned_weights(graph) else ""
+        return Kernels.of(products(graph), exact, note_on_zeros(*zeros(self._path)))
 
 
 def _session_options(threads: int, path: Path) -> onnxruntime.SessionOptions:
@@ -93,27 +87,3 @@ def _open(path: Path, options: onnxruntime.SessionOptions, device: str) -> onnxr
         )
     except Exception as error:  # the runtime's errors share no base class of its own
         raise RuntimeFailure(f"onnxruntime refuses the exported network: {one_line(error)}") from error
-
-
-def _in_words(counts: Counter[str]) -> str:
-    words = [f"int8 {kind} x{counts[kind]}" for kind in _INT8 if counts[kind]]
-    words += [f"fp32 {kind} x{counts[kind]}" for kind in _FLOAT if counts[kind]]
-    return ", ".join(words) or "no layer that multiplies"
-
-
-def _word_on_kernels(graph: Any) -> str:
-    """Says so if the runtime has turned int8 weights into uint8 ones: slower, but their products cannot saturate."""
-    types = {tensor.name: tensor.data_type for tensor in graph.initializer}
-    exact = any(
-        types.get(name) == _UINT8 for node in _nodes(graph) if node.op_type in _INT8 for name in node.input[3:4]
-    )
-    return " (u8u8 kernels: u8s8 would saturate on this processor)" if exact else ""
-
-
-def _nodes(graph: Any) -> Iterator:
-    """All nodes, those of subgraphs too."""
-    for node in graph.node:
-        yield node
-        for attribute in node.attribute:
-            if attribute.HasField("g"):
-                yield from _nodes(attribute.g)

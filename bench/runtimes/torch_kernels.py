@@ -1,0 +1,85 @@
+"""Which kernels torch multiplies with: seen as it dispatches them, or read from code that its compiler wrote."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from bench.runtimes.kernels import UNKNOWN
+
+_MULTIPLIES = {
+    "aten::convolution", "aten::linear", "aten::addmm", "aten::mm", "aten::bmm", "aten::baddbmm", "aten::addmv",
+    "aten::mv", "aten::dot", "aten::_int_mm", "aten::_weight_int8pack_mm", "aten::_weight_int4pack_mm_for_cpu",
+    "aten::_scaled_dot_product_flash_attention_for_cpu", "aten::_scaled_dot_product_flash_attention",
+    "aten::_scaled_dot_product_efficient_attention", "aten::_native_multi_head_attention",
+    "aten::_fft_r2c", "aten::_fft_c2r", "aten::_fft_c2c", "spectral::analysis", "spectral::synthesis",
+    "mkldnn::_convolution_pointwise", "mkldnn::_linear_pointwise",
+}  # fmt: skip
+_NAMES = {
+    torch.int8: "int8", torch.uint8: "int8", torch.float16: "fp16", torch.bfloat16: "bf16", torch.float32: "fp32",
+    torch.float64: "fp64", torch.complex64: "fp32", torch.complex128: "fp64",
+}  # fmt: skip
+_NARROW_FIRST = ("int8", "bf16", "fp16", "fp32", "fp64")
+
+_CALL = re.compile(
+    r"(?:torch\.ops\.|extern_kernels\.)"
+    r"(onednn\.q\w+|mkldnn\._convolution\w*|mkldnn\._linear\w*|mkl\._mkl_linear|spectral\.\w+|aten\._scaled_dot\w+"
+    r"|aten\._fft_\w+|convolution|addmm|baddbmm|mm|bmm|_int_mm)"
+    r"(?:\.\w+)?\((.*)"
+)
+_CONSTANT = re.compile(r"^(\w+) = None  # device\(.*?\) torch\.(\w+)", re.MULTILINE)
+_BUFFER = re.compile(r"^\s+(\w+) = empty_strided\w*\(.*, torch\.(\w+)\)", re.MULTILINE)
+_ALIAS = re.compile(r"^\s+(\w+) = (?:reinterpret_tensor\()?((?:buf|arg|_frozen_param)\w+)\b(?!\()", re.MULTILINE)
+
+
+def products_of(run: Callable[[], object]) -> Counter[tuple[str, str]]:
+    """How often each (precision, kernel) multiplies in one `run`."""
+    with _Counting() as counting:
+        run()
+    return counting.calls
+
+
+def products_in(sources: Iterable[str]) -> Counter[tuple[str, str]]:
+    """How often each (precision, kernel of a library) is called in code that torch's compiler wrote."""
+    calls: Counter[tuple[str, str]] = Counter()
+    for source in sources:
+        types = _types_in(source)
+        for name, arguments in _CALL.findall(source):
+            calls[_narrowest(types.get(word) for word in re.findall(r"\w+", arguments)), name] += 1
+    return Counter(dict(sorted(calls.items(), key=lambda one: (one[0][0] != "int8", one[0]))))
+
+
+class _Counting(TorchDispatchMode):
+    """Counts what is dispatched, and changes nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: Counter[tuple[str, str]] = Counter()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if (name := func._schema.name) in _MULTIPLIES:
+            known = [_NAMES[one.dtype] for one in args if isinstance(one, Tensor) and one.dtype in _NAMES]
+            self.calls[known[0] if known else UNKNOWN, name.removeprefix("aten::").replace("::", ".")] += 1
+        return func(*args, **(kwargs or {}))
+
+
+def _types_in(source: str) -> dict[str, str]:
+    """Types of buffers and constants by name; a buffer that takes another's memory has its type."""
+    found = {name: getattr(torch, dtype, None) for name, dtype in _CONSTANT.findall(source) + _BUFFER.findall(source)}
+    types = {name: _NAMES[dtype] for name, dtype in found.items() if dtype in _NAMES}
+    for name, other in _ALIAS.findall(source):
+        if other in types:
+            types.setdefault(name, types[other])
+    return types
+
+
+def _narrowest(precisions: Iterable[str | None]) -> str:
+    """Of the operands' types: beside int8 codes there are float scales, beside narrow floats at most a wide bias."""
+    known = set(precisions)
+    return next((one for one in _NARROW_FIRST if one in known), UNKNOWN)
