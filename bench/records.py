@@ -127,6 +127,8 @@ class RunRecord:
     environment: dict[str, Any] = field(default_factory=dict)  # versions, machine, threads, commit
     notes: tuple[str, ...] = ()
     schema: int = SCHEMA
+    nonzero_macs: int | None = None  # of `macs`, those by a weight that is not zero; None in records from before
+    weight_bytes: int | None = None  # of all stored parameters as dense codes of their width, zeros included
 
 
 def write_json(data: Any, path: Path) -> None:

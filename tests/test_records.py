@@ -60,6 +60,7 @@ records = st.builds(
     information_bits=reals, macs=counts, compress_s=reals, validation_accuracy=st.none() | reals,
     ledger=st.lists(entries, max_size=2).map(tuple), training=st.lists(epochs, max_size=2).map(tuple),
     runtimes=st.lists(results, max_size=2).map(tuple), environment=plain, notes=st.lists(words, max_size=2).map(tuple),
+    nonzero_macs=st.none() | counts, weight_bytes=st.none() | counts,
 )  # fmt: skip
 
 EXAMPLE = """
@@ -82,7 +83,8 @@ EXAMPLE = """
  "environment": {"torch": "2.13.0"}, "notes": ["second attempt"], "schema": 1}
 """
 
-ADDED = {"kernel_counts": (), "kernel_notes": ()}  # fields since, and what they are in a record from before
+# fields since, and what they are in a record from before
+ADDED: dict[str, Any] = {"kernel_counts": (), "kernel_notes": (), "nonzero_macs": None, "weight_bytes": None}
 
 
 @FIXTURE

@@ -43,6 +43,8 @@ class ScoreAnswer:
     runtimes: tuple[RuntimeResult, ...]
     deployed: dict[str, str | None]  # file deployed by each runtime that ran; None where it ran from the artifact
     gpu_uuid: str | None  # of the device, as the driver writes it; None on a CPU
+    nonzero_macs: int | None = None
+    weight_bytes: int | None = None
 
 
 @dataclass(frozen=True)

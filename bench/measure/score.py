@@ -21,8 +21,9 @@ from bench.measure import accuracy
 from bench.measure.deployment import prepared
 from bench.measure.energy import energy
 from bench.measure.latency import Sampling, interleaved, latency
-from bench.measure.macs import macs_of
+from bench.measure.macs import count_macs
 from bench.measure.messages import ScoreAnswer, ScoreRequest
+from bench.measure.nonzeros import weight_bytes
 from bench.measure.nvml import cuda_uuid, open_gpu
 from bench.records import Accuracy, Measurement, RuntimeResult
 from bench.runtimes import RUNTIMES, Runtime, RuntimeFailure, Session
@@ -72,13 +73,15 @@ def score(request: ScoreRequest, say: Say) -> ScoreAnswer:
     artifact = load(Path(request.artifact))
     dense = None if request.dense is None else load(Path(request.dense))
     subject = Subject(artifact, dense, open_data(request.data, artifact.metadata), request, say)
-    macs = macs_of(artifact.model, subject.input_shape)
+    macs = count_macs(artifact.model, subject.input_shape)
     results, deployed = _all_runtimes(subject)
     return ScoreAnswer(
         ledger=artifact.ledger,
         file_bytes=artifact.file_bytes,
         sha256=artifact.sha256,
-        macs=macs,
+        macs=macs.total,
+        nonzero_macs=macs.nonzero,
+        weight_bytes=weight_bytes(artifact.model),
         input_shape=subject.input_shape,
         runtimes=results,
         deployed=deployed,
