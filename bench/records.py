@@ -18,6 +18,7 @@ SCHEMA = 1
 Status = Literal["ok", "failed", "refused"]
 Record = TypeVar("Record")
 SIMULATED_INT8 = "int8 simulated"  # notes on kernels by which reports tell what happened
+FORMS_WEIGHTS = "some of them form weights anew in each pass"
 EXACT_INT8 = "u8u8 kernels: u8s8 would saturate on this processor"
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 import pandas as pd
 
 from bench.records import Measurement, RunRecord, RuntimeResult
+from reports import theory
 from reports.statistics import UNBOUNDED, UNSTABLE_SPREAD, over_seeds, quartiles, wilson
 
 TEXT, WHOLE, NUMBER = "str", "Int64", "Float64"
@@ -39,6 +40,10 @@ COLUMNS = {
     "artifact": TEXT,
     "sha256": TEXT,
     "theoretical_speedup": NUMBER,
+    "theoretical_speedup_nonzero_macs": NUMBER,
+    "theoretical_speedup_bytes": NUMBER,
+    "nonzero_macs": WHOLE,
+    "weight_bytes": WHOLE,
     "throughput_b32": NUMBER,
     "accuracy_drop": NUMBER,
     "agreement": NUMBER,
@@ -192,7 +197,11 @@ def _stored(one: RunRecord, dense: RunRecord | None) -> dict[str, object]:
         "file_bytes": one.file_bytes,
         "compression_ratio": dense.file_bytes / one.file_bytes if dense else math.nan,
         "macs": one.macs,
-        "theoretical_speedup": dense.macs / one.macs if dense and one.macs else math.nan,
+        "nonzero_macs": one.nonzero_macs,
+        "weight_bytes": one.weight_bytes,
+        "theoretical_speedup": theory.by_macs(one, dense),
+        "theoretical_speedup_nonzero_macs": theory.by_nonzero_macs(one, dense),
+        "theoretical_speedup_bytes": theory.by_bytes(one, dense),
         "compress_s": one.compress_s,
         "artifact": one.artifact,
         "sha256": one.sha256,

@@ -16,7 +16,7 @@ from bench.artifact import ship
 from bench.records import EXACT_INT8, SIMULATED_INT8, KernelCount
 from bench.runtimes import RUNTIMES
 from bench.runtimes.kernels import Kernels, note_on_zeros
-from bench.runtimes.onnx_graph import has_unsigned_weights, products
+from bench.runtimes.onnx_graph import forms_weights, has_unsigned_weights, products
 from bench.runtimes.torch_kernels import products_in, products_of
 from methods.quantization import PTQ
 from tests.quantization_example import CONVOLUTIONS, KINDS, LINEARS, SHAPE, Depthwise, Plain, images, network, task
@@ -129,6 +129,14 @@ def test_a_graphs_products_have_the_precision_of_its_tensors(made: onnx.GraphPro
 def test_weights_made_unsigned_are_seen() -> None:
     assert has_unsigned_weights(graph("QGemm", TensorProto.UINT8, ["x", "s", "z", "w"]))
     assert not has_unsigned_weights(graph("QGemm", TensorProto.INT8, ["x", "s", "z", "w"]))
+
+
+def test_weights_that_are_formed_in_each_pass_are_seen() -> None:
+    images = helper.make_tensor_value_info("images", TensorProto.FLOAT, None)
+    forming = helper.make_node("MatMul", ["a", "b"], ["weight"])
+    nodes = [helper.make_node("MatMul", ["images", "weight"], ["logits"])]
+    assert not forms_weights(helper.make_graph(nodes, "g", [images], []))
+    assert forms_weights(helper.make_graph([forming, *nodes], "g", [images], []))
 
 
 COMPILED = """

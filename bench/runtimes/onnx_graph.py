@@ -38,6 +38,18 @@ def has_unsigned_weights(graph: Any) -> bool:
     return any(types.get(_weight(node)) == _UINT8 for node in _nodes(graph) if node.op_type in _INT8)
 
 
+def forms_weights(graph: Any) -> bool:
+    """Whether some product reads nothing that depends on the images: constants that the runtime could not fold."""
+    depends = {one.name for one in graph.input} - {tensor.name for tensor in graph.initializer}
+    formed = False
+    for node in graph.node:  # in an order in which they can run
+        if depends.isdisjoint(node.input):
+            formed = formed or node.op_type in (*_INT8, *_FLOAT)
+        else:
+            depends.update(node.output)
+    return formed
+
+
 def _weight(node: Any) -> str:
     place = _INT8[node.op_type]
     return node.input[place] if len(node.input) > place else ""

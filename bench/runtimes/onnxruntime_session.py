@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
-from bench.records import EXACT_INT8
+from bench.records import EXACT_INT8, FORMS_WEIGHTS
 from bench.runtimes.base import RuntimeFailure, Session, one_line
 from bench.runtimes.kernels import Kernels, note_on_zeros
 from bench.runtimes.onnx_file import settings_of, zeros
-from bench.runtimes.onnx_graph import has_unsigned_weights, products
+from bench.runtimes.onnx_graph import forms_weights, has_unsigned_weights, products
 
 _ERRORS_ONLY = 3
 _LARGEST_SAFE_CODE = 64
@@ -62,8 +62,9 @@ class OnnxSession(Session):
             options.optimized_model_filepath = str(optimized)
             _open(self._path, options, self._device)
             graph = onnx.load(optimized).graph
+        formed = FORMS_WEIGHTS if forms_weights(graph) else ""
         exact = EXACT_INT8 if has_unsigned_weights(graph) else ""
-        return Kernels.of(products(graph), exact, note_on_zeros(*zeros(self._path)))
+        return Kernels.of(products(graph), formed, exact, note_on_zeros(*zeros(self._path)))
 
 
 def _session_options(threads: int, path: Path) -> onnxruntime.SessionOptions:
