@@ -15,7 +15,7 @@ from bench.artifact import ship
 from bench.measure.macs import Macs, count_macs, macs_of
 from bench.measure.nonzeros import weight_bytes
 from methods.graph import trace
-from methods.layers import Mask, SpectralConv2d, SpectralLinear, WeightQuantizer, constrain
+from methods.layers import GroupQuantizer, Mask, SpectralConv2d, SpectralLinear, WeightQuantizer, constrain
 
 
 def counted(*layers: nn.Module, shape: tuple[int, ...] = (3, 9, 7)) -> int:
@@ -208,6 +208,12 @@ def test_weights_are_as_wide_as_their_codes(bits: int, width: int) -> None:
     network = trace(nn.Sequential(nn.Linear(32, 8, bias=False)))
     constrain(network.get_submodule("0"), "weight", WeightQuantizer(bits))
     assert weight_bytes(ship(network)) == 32 * 8 * width / 8
+
+
+def test_codes_without_a_sign_have_no_bit_for_it() -> None:
+    network = trace(nn.Sequential(nn.Linear(32, 8, bias=False)))
+    constrain(network.get_submodule("0"), "weight", GroupQuantizer(bits=4, group=16))
+    assert weight_bytes(ship(network)) == 32 * 8 / 2
 
 
 def test_floats_are_as_wide_as_their_type_and_zeros_are_not_subtracted() -> None:

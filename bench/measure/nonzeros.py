@@ -49,4 +49,5 @@ def weight_bytes(model: nn.Module) -> int:
 def _bits(tensor: Tensor) -> int:
     if tensor.is_floating_point() or tensor.is_complex() or not tensor.numel():
         return 8 * tensor.element_size()
-    return 1 + int(tensor.to(torch.int64).abs().max()).bit_length()
+    signed = tensor.dtype != torch.uint8
+    return signed + max(1, int(tensor.to(torch.int64).abs().max()).bit_length())

@@ -16,7 +16,7 @@ from bench.runtimes.kernels import Kernels, note_on_zeros
 from bench.runtimes.routes import routes_taken
 from bench.runtimes.torch_kernels import products_in, products_of
 from methods.layers import weights
-from methods.layers.quantization import ActivationQuantizer
+from methods.layers.activations import ActivationQuantizer, DynamicQuantizer
 
 
 def no_such_device(device: str) -> str | None:
@@ -32,7 +32,7 @@ class EagerSession(Session):
     def __init__(self, stored: GraphModule, module: nn.Module, device: str) -> None:
         """stored: the network as it was read, which says what is simulated; module: what runs."""
         self._module, self._device = module.to(device), torch.device(device)
-        self._simulated = any(isinstance(layer, ActivationQuantizer) for layer in stored.modules())
+        self._simulated = any(isinstance(layer, ActivationQuantizer | DynamicQuantizer) for layer in stored.modules())
         self._shapes: set[tuple[int, ...]] = set()  # of the batches run, [n, c, h, w]
 
     def run(self, images: np.ndarray) -> np.ndarray:
