@@ -39,7 +39,7 @@ def reasons_section(records: Sequence[RunRecord]) -> str:
     if len({row.record.seed for row in compared(records)}) > 1:
         parts.append("Of each row the first seed is shown; of all: [table.csv](table.csv).\n")
     if text := left_out(records, shown):
-        parts.append(f"Of {text}.\n")
+        parts.append(f"Shown are {text}. All rows: [table.csv](table.csv).\n")
     parts.append(pipe_table(HEAD, [_cells(row) for row in listed_rows], texts=2))
     lines = listed(_lines(listed_rows), records, "[table.csv](table.csv)")
     parts.append(f"### Where promised and measured differ by more than {APART:g}×\n")
