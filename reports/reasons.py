@@ -101,9 +101,12 @@ def _read_back(row: Compared) -> str:
 
 def _left_wide(row: Compared) -> str:
     kernels = row.result.kernel_counts
-    narrowest = min(kernels, key=lambda one: theory.BITS.get(one.precision, math.inf), default=None)
-    wide = [one for one in kernels if narrowest and one.precision != narrowest.precision]
-    if not wide or narrowest is None:
+    known = [one for one in kernels if one.precision in theory.BITS]
+    narrowest = min(known, key=lambda one: theory.BITS[one.precision], default=None)
+    if narrowest is None:
+        return ""
+    wide = [one for one in known if theory.BITS[one.precision] > theory.BITS[narrowest.precision]]
+    if not wide:
         return ""
     calls, every = calls_of(wide), calls_of(kernels)
     return f"{calls} of {counted(every, 'kernel call')} did not run in {narrowest.precision}: {told(wide)}"

@@ -146,6 +146,7 @@ _frozen_param1 = None  # device(type='cpu') torch.{dtype} (6, 2, 3, 3) (1, 0, 0,
         buf3 = reinterpret_tensor(buf1, (2, 72), (72, 1), 0); del buf1  # reuse
         extern_kernels.bmm(buf3, buf9, out=buf4)
         extern_kernels.mm(arg1_1, arg2_1, out=buf9)
+        buf5 = torch.ops.spectral.synthesis.default('dct', buf2, 16)
 """
 
 
@@ -153,7 +154,17 @@ _frozen_param1 = None  # device(type='cpu') torch.{dtype} (6, 2, 3, 3) (1, 0, 0,
 def test_compiled_products_have_the_precision_of_their_buffers(dtype: str, name: str) -> None:
     assert products_in([COMPILED.format(dtype=dtype)]) == {
         (name, "mkldnn._convolution_pointwise"): 1, (name, "bmm"): 1, ("unknown", "mm"): 1,
+        (name, "spectral.synthesis"): 1,
     }  # fmt: skip
+
+
+def test_what_an_integer_kernel_makes_has_the_type_that_it_is_told() -> None:
+    source = """
+        buf0 = empty_strided_cpu((2, 11), (11, 1), torch.uint8)
+        buf1 = torch.ops.onednn.qlinear_pointwise.tensor(buf0, x_scale, x_zp, w, 1.0, 0, torch.float32, 'none', [])
+        buf2 = torch.ops.mkl._mkl_linear.default(buf1, arg0, arg1, None, 2)
+    """
+    assert products_in([source]) == {("int8", "onednn.qlinear_pointwise"): 1, ("fp32", "mkl._mkl_linear"): 1}
 
 
 def test_words_are_those_of_the_table() -> None:

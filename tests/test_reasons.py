@@ -130,6 +130,7 @@ def test_a_row_within_twice_of_its_promise_has_no_reason(given_: dict[str, Any])
         ({"speed": 1.2, "bits": 8, "kernels": INT8}, "read back"),
         ({"speed": 0.5, "bits": 8, "notes": (SIMULATED_INT8,)}, "read back"),
         ({"speed": 1.2, "bits": 8, "kernels": INT8}, "left wide"),
+        ({"speed": 0.3, "bits": 8, "kernels": (("int8", "a", 2), ("unknown", "b", 2))}, "left wide"),
         ({"speed": 1.0, "macs": 0.2, "kept": 0.2}, "pieces"),
         ({"speed": 1.1, "macs": 0.8, "kept": 0.1, "macs_a_byte": 1}, "bytes"),  # memory-bound at batch 1
         ({"speed": 1.1, "macs": 0.1, "kept": 0.9, "macs_a_byte": 1, "batch": 32}, "bound by bytes"),

@@ -28,14 +28,14 @@ _NAMES = {
 _NARROW_FIRST = ("int8", "bf16", "fp16", "fp32", "fp64")
 
 _CALL = re.compile(
-    r"(?:torch\.ops\.|extern_kernels\.)"
+    r"(?:(\w+) = )?(?:torch\.ops\.|extern_kernels\.)"
     r"(onednn\.q\w+|mkldnn\._convolution\w*|mkldnn\._linear\w*|mkl\._mkl_linear|spectral\.\w+|aten\._scaled_dot\w+"
     r"|aten\._fft_\w+|convolution|addmm|baddbmm|mm|bmm|_int_mm)"
     r"(?:\.\w+)?\((.*)"
 )
-_CONSTANT = re.compile(r"^(\w+) = None  # device\(.*?\) torch\.(\w+)", re.MULTILINE)
-_BUFFER = re.compile(r"^\s+(\w+) = empty_strided\w*\(.*, torch\.(\w+)\)", re.MULTILINE)
-_ALIAS = re.compile(r"^\s+(\w+) = (?:reinterpret_tensor\()?((?:buf|arg|_frozen_param)\w+)\b(?!\()", re.MULTILINE)
+_MADE = re.compile(r"(\w+) = (?:None  # device\(.*?\) |empty_strided\w*\(.*, )torch\.(\w+)")  # a constant, or a buffer
+_ALIAS = re.compile(r"(\w+) = (?:reinterpret_tensor\()?((?:buf|arg|_frozen_param)\w+)\b(?!\()")
+_TYPE = re.compile(r"torch\.(\w+)")
 
 
 def products_of(run: Callable[[], object]) -> Counter[tuple[str, str]]:
@@ -49,9 +49,20 @@ def products_in(sources: Iterable[str]) -> Counter[tuple[str, str]]:
     """How often each (precision, kernel of a library) is called in code that torch's compiler wrote."""
     calls: Counter[tuple[str, str]] = Counter()
     for source in sources:
-        types = _types_in(source)
-        for name, arguments in _CALL.findall(source):
-            calls[_narrowest(types.get(word) for word in re.findall(r"\w+", arguments)), name] += 1
+        types: dict[
+            str, str
+        ] = {}  # of buffers and constants by name; their memory is taken for others of the same type
+        for line in source.splitlines():
+            if call := _CALL.search(line):
+                out, name, arguments = call.groups()
+                precision = _narrowest(types.get(word) for word in re.findall(r"\w+", arguments))
+                calls[precision, name] += 1
+                stated = _TYPE.search(arguments)  # integer kernels are told what to make
+                types |= {out: _name(stated.group(1)) if stated else precision} if out else {}
+            elif made := _MADE.search(line):
+                types[made.group(1)] = _name(made.group(2))
+            elif (alias := _ALIAS.search(line)) and alias.group(2) in types:
+                types[alias.group(1)] = types[alias.group(2)]
     return Counter(dict(sorted(calls.items(), key=lambda one: (one[0][0] != "int8", one[0]))))
 
 
@@ -69,14 +80,9 @@ class _Counting(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def _types_in(source: str) -> dict[str, str]:
-    """Types of buffers and constants by name; a buffer that takes another's memory has its type."""
-    found = {name: getattr(torch, dtype, None) for name, dtype in _CONSTANT.findall(source) + _BUFFER.findall(source)}
-    types = {name: _NAMES[dtype] for name, dtype in found.items() if dtype in _NAMES}
-    for name, other in _ALIAS.findall(source):
-        if other in types:
-            types.setdefault(name, types[other])
-    return types
+def _name(dtype: str) -> str:
+    """float32 -> fp32."""
+    return _NAMES.get(getattr(torch, dtype, torch.bool), UNKNOWN)
 
 
 def _narrowest(precisions: Iterable[str | None]) -> str:
