@@ -218,6 +218,18 @@ def test_the_deployed_file_holds_int8_codes_not_float_weights(int8, tmp_path):
     )
 
 
+def test_openvino_gives_the_simulated_logits_at_every_batch_size_in_turn(tmp_path):
+    pytest.importorskip("openvino", reason="the extra openvino is not installed")
+    model = ship(PTQ().compress(network(Residual), task()))
+    deployed = session("openvino", model, tmp_path)
+    for count in (1, 5, 2, 2):
+        x = images(count, seed=count)
+        assert np.abs(deployed.run(x.numpy()) - logits(model, x)).max() <= step_of_logits(model, x)
+    (tmp_path / "model.onnx").write_bytes(b"\x08\x0a not a graph")
+    with pytest.raises(RuntimeFailure, match="openvino refuses the exported network: "):
+        RUNTIMES["openvino"].load(None, tmp_path / "model.onnx", threads=1, device="cpu")
+
+
 def test_a_network_that_cannot_be_exported_is_a_failure_in_one_line(tmp_path):
     class Unbatchable(nn.Module):
         def forward(self, x):

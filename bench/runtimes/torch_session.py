@@ -31,11 +31,21 @@ def no_such_device(device: str) -> str | None:
     return f"torch sees no device {device!r} here"
 
 
+def hold_to_float32() -> None:
+    """Products and convolutions of float32 in float32, in all of torch: by default cuDNN's convolutions are TF32, whose
+    products have 10 bits, and oneDNN's may be bfloat16 where a process has asked for speed."""
+    torch.set_float32_matmul_precision("highest")  # cuBLAS and oneDNN
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.mkldnn.conv.fp32_precision = "ieee"  # type: ignore[attr-defined]
+
+
 class EagerSession(Session):
     """A plain module on a device."""
 
     def __init__(self, stored: GraphModule, module: nn.Module, device: str) -> None:
         """stored: the network as it was read, which says what is simulated; module: what runs."""
+        hold_to_float32()
         self._module, self._device = module.to(device), torch.device(device)
         self._kernels = _kernels_of_layers(stored, module)
         self._shapes: set[tuple[int, ...]] = set()  # of the batches run, [n, c, h, w]
@@ -57,6 +67,7 @@ class InductorSession(Session):
 
     def __init__(self, stored: GraphModule, module: nn.Module, device: str) -> None:
         """stored: the network as it was read, which says what is zero; module: what is compiled."""
+        hold_to_float32()
         self._device = torch.device(device)
         self._word_on_zeros = _word_on_zeros(_weights(stored))
         self._compiled = torch.compile(module.to(device), dynamic=False)
