@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.fx import GraphModule
 
 from bench.runtimes.base import RuntimeFailure, Session, one_line, word_on_zeros
+from bench.runtimes.float32 import hold_to_float32
 from bench.runtimes.routes import routes_taken
 from methods.layers import BasisTransform, FrequencyLinear, kind_of, weights
 from methods.layers.quantization import is_quantized
@@ -29,15 +30,6 @@ def no_such_device(device: str) -> str | None:
     if device == "cpu" or (device.startswith("cuda") and torch.cuda.is_available()):
         return None
     return f"torch sees no device {device!r} here"
-
-
-def hold_to_float32() -> None:
-    """Products and convolutions of float32 in float32, in all of torch: by default cuDNN's convolutions are TF32, whose
-    products have 10 bits, and oneDNN's may be bfloat16 where a process has asked for speed."""
-    torch.set_float32_matmul_precision("highest")  # cuBLAS and oneDNN
-    torch.backends.cuda.matmul.allow_tf32 = False
-    torch.backends.cudnn.allow_tf32 = False
-    torch.backends.mkldnn.conv.fp32_precision = "ieee"  # type: ignore[attr-defined]
 
 
 class EagerSession(Session):
