@@ -8,7 +8,7 @@ from typing import Any
 from bench.records import RunRecord
 from reports.cells import counted, markdown, one_line, percent, rounded
 from reports.crowd import LISTED, is_crowd, left_out, listed, named, shared_reasons
-from reports.findings import behind_dense, cannot_be_told_apart, reasons, unstable_timings
+from reports.findings import behind_dense, cannot_be_told_apart, drifting, reasons, unstable_timings
 from reports.reasons_page import reasons_section
 from reports.rows import DENSE, dense_first, frame, several_seeds, summary
 from reports.sweep_page import sweep_section
@@ -100,6 +100,7 @@ def _findings(records: Sequence[RunRecord]) -> str:
         wrong = [markdown(line) for line in shared_reasons(records)]
     sections = (
         ("What went wrong", wrong),
+        ("Runtimes that compute something else than the stored network", drifting(records)),
         ("Rows more than 3 points below dense", behind_dense(records)),
         ("Rows that cannot be told apart from dense", cannot_be_told_apart(records)),
         ("Timings that are not steady", unstable_timings(records)),

@@ -47,6 +47,7 @@ COLUMNS = {
     "throughput_b32": NUMBER,
     "accuracy_drop": NUMBER,
     "agreement": NUMBER,
+    "logit_error": NUMBER,
     "validation_accuracy": NUMBER,
     "memory_baseline_bytes": NUMBER,
     "timing": TEXT,
@@ -215,6 +216,7 @@ def _measured(result: RuntimeResult, dense: RuntimeResult | None, *, is_dense: b
     line: dict[str, object] = {
         "kernels": result.kernels,
         "agreement": result.agreement,
+        "logit_error": result.logit_error,
         "throughput_b32": _throughput(own),
         "peak_memory_bytes": middle(memory),
         "memory_baseline_bytes": memory.protocol.get("baseline_bytes") if memory else None,

@@ -17,7 +17,8 @@ from bench.runtimes import RUNTIMES, RuntimeFailure, Session
 from bench.runtimes.kernels import Kernels
 from bench.runtimes.lowering import baked, spelled_out
 from bench.runtimes.onnx_file import settings_of
-from bench.runtimes.onnxruntime_session import OnnxSession
+from bench.runtimes.onnxruntime_session import OnnxSession, session_options
+from bench.runtimes.processor import has_vnni
 from methods.graph import trace
 from methods.layers import original
 from methods.layers.quantization import Dequantize
@@ -101,12 +102,17 @@ def extreme() -> nn.Module:
 
 
 @pytest.mark.parametrize("bits", [7, 8])
-def test_large_codes_do_not_saturate(tmp_path, bits):
+@pytest.mark.parametrize("vnni", [False, None])
+def test_large_codes_do_not_saturate(tmp_path, monkeypatch, bits, vnni):
+    """vnni: False where the processor counts as one without; None for what it is. One image takes another kernel."""
+    if vnni is False:
+        monkeypatch.setattr("bench.runtimes.onnxruntime_session.has_vnni", lambda: False)
     x = images(16).abs() + 1
     calibration = type(task())(None, lambda count: iter([x]))
     model = ship(PTQ(bits=bits).compress(trace(extreme()), calibration))
     deployed = session("onnxruntime", model, tmp_path)
-    assert np.abs(deployed.run(x.numpy()) - logits(model, x)).max() <= step_of_logits(model, x)
+    for batch in (x, x[:1]):
+        assert np.abs(deployed.run(batch.numpy()) - logits(model, batch)).max() <= step_of_logits(model, x)
     assert json.loads(settings_of(tmp_path / "model.onnx").read_text())["largest_weight_code"] == 2 ** (bits - 1) - 1
     assert bits == 8 or "u8u8" not in deployed.kernels().words()
     settings_of(tmp_path / "model.onnx").unlink()  # a file that has lost its settings is run exactly
@@ -119,12 +125,44 @@ def test_the_law_above_can_be_broken(tmp_path):
     x = images(16).abs() + 1
     model = ship(PTQ().compress(trace(extreme()), type(task())(None, lambda count: iter([x]))))
     exact = session("onnxruntime", model, tmp_path)
-    processor = Path("/proc/cpuinfo")
-    if "u8u8" not in exact.kernels().words() or (processor.is_file() and "_vnni" in processor.read_text()):
+    if "u8u8" not in exact.kernels().words():
         pytest.skip("this processor has instructions whose sums do not saturate")
     settings_of(tmp_path / "model.onnx").write_text('{"largest_weight_code": 63}')
     saturating = OnnxSession(tmp_path / "model.onnx", threads=1, device="cpu")
     assert np.abs(saturating.run(x.numpy()) - logits(model, x)).max() > 5 * step_of_logits(model, x)
+
+
+@pytest.mark.parametrize(
+    ("text", "known"),
+    [
+        ("processor : 0\nflags\t\t: fpu avx2 avx512_vnni\n\nprocessor : 1\nflags : fpu avx2 avx512_vnni", True),
+        ("flags : fpu avx2 avx_vnni", True),
+        ("flags : fpu avx2 avx512f\nbugs : avx_vnni", False),
+        ("flags : fpu avx2 avx_vnni\nflags : fpu avx2", False),  # some cores have it: a thread may run on the others
+        ("Features : asimd asimddp", False),
+        ("", False),
+    ],
+)
+def test_instructions_are_read_from_the_processors_own_account(tmp_path, text, known):
+    (tmp_path / "cpuinfo").write_text(text)
+    assert has_vnni(tmp_path / "cpuinfo") is known
+
+
+def test_of_an_unknown_processor_nothing_is_taken_for_granted(tmp_path):
+    assert not has_vnni(tmp_path / "absent")
+
+
+@pytest.mark.parametrize(("vnni", "code", "exact"), [(False, 127, True), (True, 127, False), (False, 63, False)])
+def test_exact_kernels_are_asked_for_only_where_sums_may_saturate(tmp_path, monkeypatch, vnni, code, exact):
+    monkeypatch.setattr("bench.runtimes.onnxruntime_session.has_vnni", lambda: vnni)
+    settings_of(tmp_path / "model.onnx").write_text(json.dumps({"largest_weight_code": code}))
+    options = session_options(1, tmp_path / "model.onnx")
+    asked = True
+    try:
+        options.get_session_config_entry("session.x64quantprecision")
+    except RuntimeError:
+        asked = False
+    assert asked is exact
 
 
 def test_a_dead_channel_with_a_bias_is_computed_right(tmp_path):
@@ -186,6 +224,18 @@ def test_the_deployed_file_holds_int8_codes_not_float_weights(int8, tmp_path):
     assert sum(np.prod(one.dims) for one in tensors) == sum(
         original(layer, "weight").numel() for layer in model.modules() if isinstance(layer, nn.Conv2d | nn.Linear)
     )
+
+
+def test_openvino_gives_the_simulated_logits_at_every_batch_size_in_turn(tmp_path):
+    pytest.importorskip("openvino", reason="the extra openvino is not installed")
+    model = ship(PTQ().compress(network(Residual), task()))
+    deployed = session("openvino", model, tmp_path)
+    for count in (1, 5, 2, 2):
+        x = images(count, seed=count)
+        assert np.abs(deployed.run(x.numpy()) - logits(model, x)).max() <= step_of_logits(model, x)
+    (tmp_path / "model.onnx").write_bytes(b"\x08\x0a not a graph")
+    with pytest.raises(RuntimeFailure, match="openvino refuses the exported network: "):
+        RUNTIMES["openvino"].load(None, tmp_path / "model.onnx", threads=1, device="cpu")
 
 
 def test_a_network_that_cannot_be_exported_is_a_failure_in_one_line(tmp_path):

@@ -37,6 +37,13 @@ _MADE = re.compile(r"(\w+) = (?:None  # device\(.*?\) |empty_strided\w*\(.*, )to
 _ALIAS = re.compile(r"(\w+) = (?:reinterpret_tensor\()?((?:buf|arg|_frozen_param)\w+)\b(?!\()")
 _TYPE = re.compile(r"torch\.(\w+)")
 
+_CPP_CALL = re.compile(
+    r"aoti_torch_cpu_+(q\w+?|mkldnn_\w+?|mkl_linear|linear_pointwise\w*?|convolution|addmm|mm|bmm)"
+    r"(?:_tensor|_out|_)*\((.*)"
+)
+_CPP_CONSTANT = re.compile(r"\.name = \"(\w+)\";\s+constants_info_\[\d+\]\.dtype = \w*?torch_dtype_(\w+);")
+_CPP_BUFFER = re.compile(r"empty_strided\(.*torch_dtype_(\w+),.*&(\w+)_handle\)")
+
 
 def products_of(run: Callable[[], object]) -> Counter[tuple[str, str]]:
     """How often each (precision, kernel) multiplies in one `run`."""
@@ -63,7 +70,18 @@ def products_in(sources: Iterable[str]) -> Counter[tuple[str, str]]:
                 types[made.group(1)] = _name(made.group(2))
             elif (alias := _ALIAS.search(line)) and alias.group(2) in types:
                 types[alias.group(1)] = types[alias.group(2)]
-    return Counter(dict(sorted(calls.items(), key=lambda one: (one[0][0] != "int8", one[0]))))
+    return _integers_first(calls)
+
+
+def products_in_cpp(source: str) -> Counter[tuple[str, str]]:
+    """The same of code in C++, that of a package compiled ahead of time."""
+    types = {name: _name(dtype) for name, dtype in _CPP_CONSTANT.findall(source)}
+    types |= {name: _name(dtype) for dtype, name in _CPP_BUFFER.findall(source)}
+    calls: Counter[tuple[str, str]] = Counter()
+    for name, arguments in _CPP_CALL.findall(source):
+        precision = _narrowest(types.get(word) for word in re.findall(r"\w+", arguments))
+        calls[precision, name.replace("__", "._")] += 1
+    return _integers_first(calls)
 
 
 class _Counting(TorchDispatchMode):
@@ -78,6 +96,10 @@ class _Counting(TorchDispatchMode):
             known = [_NAMES[one.dtype] for one in args if isinstance(one, Tensor) and one.dtype in _NAMES]
             self.calls[known[0] if known else UNKNOWN, name.removeprefix("aten::").replace("::", ".")] += 1
         return func(*args, **(kwargs or {}))
+
+
+def _integers_first(calls: Counter[tuple[str, str]]) -> Counter[tuple[str, str]]:
+    return Counter(dict(sorted(calls.items(), key=lambda one: (one[0][0] != "int8", one[0]))))
 
 
 def _name(dtype: str) -> str:

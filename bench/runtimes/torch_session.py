@@ -12,6 +12,7 @@ from torch.fx import GraphModule
 
 from bench.records import SIMULATED_INT8
 from bench.runtimes.base import RuntimeFailure, Session, one_line
+from bench.runtimes.float32 import hold_to_float32
 from bench.runtimes.kernels import Kernels, note_on_zeros
 from bench.runtimes.routes import routes_taken
 from bench.runtimes.torch_kernels import products_in, products_of
@@ -31,6 +32,7 @@ class EagerSession(Session):
 
     def __init__(self, stored: GraphModule, module: nn.Module, device: str) -> None:
         """stored: the network as it was read, which says what is simulated; module: what runs."""
+        hold_to_float32()
         self._module, self._device = module.to(device), torch.device(device)
         self._simulated = any(isinstance(layer, ActivationQuantizer | DynamicQuantizer) for layer in stored.modules())
         self._shapes: set[tuple[int, ...]] = set()  # of the batches run, [n, c, h, w]
@@ -64,6 +66,7 @@ class InductorSession(Session):
 
     def __init__(self, stored: GraphModule, module: nn.Module, device: str) -> None:
         """stored: the network as it was read, which says what is zero; module: what is compiled."""
+        hold_to_float32()
         self._device = torch.device(device)
         self._note_on_zeros = _note_on_zeros(stored)
         self._compiled = torch.compile(module.to(device), dynamic=False)
