@@ -22,7 +22,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console = Console(highlight=False)
     try:
         command = parse_command(sys.argv[1:] if arguments is None else arguments)
-        actions = {"run": run, "plan": show_plan, "list": show_list, "report": report, "evaluate": evaluate}
+        actions = {
+            "run": run, "plan": show_plan, "list": show_list, "report": report, "evaluate": evaluate, "export": export,
+        }  # fmt: skip
         return actions[command.action](command, console)
     except UsageError as error:
         print(f"run_bench.py: {error}", file=sys.stderr)
@@ -101,6 +103,7 @@ def show_list(command: Command, console: Console) -> int:
     """Prints methods with their hyperparameters, nets, data sets and runtimes."""
     from baselines.data import DATASETS
     from baselines.nets import NETS
+    from bench.exporting import FORMATS
     from bench.listing import methods_table, names_table
     from bench.runtimes import RUNTIMES
     from methods import METHODS
@@ -113,6 +116,7 @@ def show_list(command: Command, console: Console) -> int:
     )
     console.print(names_table("data sets (--dataset)", DATASETS, about_data))
     console.print(names_table("runtimes (--runtimes)", RUNTIMES))
+    console.print(names_table("formats (--to)", FORMATS))
     return OK
 
 
@@ -137,6 +141,14 @@ def evaluate(command: Command, console: Console) -> int:
 
     assert command.target
     return evaluate_file(Path(command.target), command.options, console)
+
+
+def export(command: Command, console: Console) -> int:
+    """Writes one artifact in another tool's format, and scores what was written."""
+    from bench.exporting.command import export_file
+
+    assert command.target
+    return export_file(Path(command.target), command.options, console)
 
 
 if __name__ == "__main__":

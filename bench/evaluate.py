@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from rich.console import Console
 
@@ -26,15 +27,8 @@ def evaluate_file(path: Path, options: Options, console: Console) -> int:
     Raises:
         UsageError: the file is missing or damaged, or its data set cannot be found.
     """
-    if not path.is_file():
-        raise UsageError(f"--evaluate {path}: there is no such file")
-    metadata = artifact.read_metadata(path)
-    if "data" not in metadata:
-        raise UsageError(
-            f"--evaluate {path}: not an artifact of a run, it names no data set: give a file of artifacts/"
-        )
-    request = dict(metadata["data"])
-    request["data_dir"] = str((options.data_dir or Path(request["data_dir"])).resolve())
+    metadata = stated_by(path, "--evaluate")
+    request = data_request(metadata, options)
     device = chosen_device(options.device)
     with TemporaryDirectory() as work:
         measured = measure(
@@ -58,6 +52,27 @@ def evaluate_file(path: Path, options: Options, console: Console) -> int:
     for result in measured.runtimes:
         console.print(_line(result), markup=False, soft_wrap=True)
     return _OK if all(result.status == "ok" for result in measured.runtimes) else _FAILED
+
+
+def stated_by(path: Path, option: str) -> dict[str, Any]:
+    """The metadata of a row's artifact, given after `option`.
+
+    Raises:
+        UsageError: the file is missing, damaged, or no row's.
+    """
+    if not path.is_file():
+        raise UsageError(f"{option} {path}: there is no such file")
+    metadata = artifact.read_metadata(path)
+    if "data" not in metadata:
+        raise UsageError(f"{option} {path}: not an artifact of a run, it names no data set: give a file of artifacts/")
+    return metadata
+
+
+def data_request(metadata: dict[str, Any], options: Options) -> dict[str, Any]:
+    """Arguments of `baselines.data.load`: the data set looked for where it was, or where `options` say."""
+    request = dict(metadata["data"])
+    request["data_dir"] = str((options.data_dir or Path(request["data_dir"])).resolve())
+    return request
 
 
 def _line(result: RuntimeResult) -> str:

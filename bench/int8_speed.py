@@ -70,7 +70,7 @@ def measure(
             for index in range(1, len(files)):
                 error = _error(artifacts[index], sessions[index], images)
                 found.append(Timing(files[index].stem, runtime, threads, batch, seconds[0], seconds[index], error))
-        kernels = {path.stem: session.kernels() for path, session in zip(files, sessions, strict=True)}
+        kernels = {path.stem: session.kernels().words() for path, session in zip(files, sessions, strict=True)}
     return kernels, found
 
 

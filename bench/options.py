@@ -83,7 +83,7 @@ class Options:
     threads: int = _option(1, "CPU threads while latency and memory are measured", "--threads 2", _whole)
     runtimes: tuple[str, ...] = _option(
         ("eager", "onnxruntime"),
-        "what runs the file: eager, onnxruntime, openvino, inductor",
+        "what runs the file: eager, onnxruntime, openvino, inductor, aoti",
         "--runtimes eager,inductor",
         _names,
     )
@@ -91,7 +91,10 @@ class Options:
         None, "a trained checkpoint (.pt or .safetensors state dict) to start from", "--weights my_resnet18.pt", Path
     )
     pretrained: bool = _option(False, "start from the library's trained weights", "--pretrained", bool)
-    out: Path | None = _option(None, "folder of this run (default: runs/NET-DATASET-ID)", "--out runs/first", Path)
+    out: Path | None = _option(
+        None, "folder of this run (default: runs/NET-DATASET-ID), or the exported file", "--out runs/first", Path
+    )
+    to: str | None = _option(None, "format of --export: onnx, openvino, pt2, aoti", "--export row.nnc --to onnx")
     cache: Path = _option(Path("runs/.cache"), "trained networks, shared by all runs", "--cache /scratch/nets", Path)
 
     def __post_init__(self) -> None:
@@ -113,7 +116,7 @@ class Command:
     """One call of the command: what to do, and with which options."""
 
     options: Options
-    action: str  # "run", "plan", "list", "report", "evaluate"
+    action: str  # "run", "plan", "list", "report", "evaluate", "export"
     target: Path | None = None  # the run's folder, or the artifact
     typed: str = ""  # the command as typed, to be shown in the report
 
@@ -127,10 +130,20 @@ _ACTIONS = {
         "score and time one artifact again, from the file alone",
         "--evaluate runs/first/artifacts/dct.nnc",
     ),
+    "export": (
+        "FILE",
+        "write one artifact in the format --to, reload that file and score it",
+        "--export runs/first/artifacts/dct.nnc --to onnx --out dct.onnx",
+    ),
 }
 
 # the options that an action takes; all of them where it is not named
-_TAKEN = {"list": (), "report": (), "evaluate": ("data_dir", "device", "threads", "runtimes")}
+_TAKEN = {
+    "list": (),
+    "report": (),
+    "evaluate": ("data_dir", "device", "threads", "runtimes"),
+    "export": ("to", "out", "data_dir", "threads"),
+}
 
 
 class _Parser(argparse.ArgumentParser):
@@ -199,13 +212,15 @@ def parse_command(arguments: Sequence[str]) -> Command:
     action = next((name for name in _ACTIONS if getattr(typed, name)), "run")
     values: dict[str, Any] = _read_config(typed.config) if typed.config else {}
     values |= {name: value for name in _names_of_options() if (value := getattr(typed, name)) is not None}
+    if "to" in values and action != "export":
+        raise UsageError(f"--to {values['to']} needs the file that is written in that format: add --export FILE")
     taken = _TAKEN.get(action, tuple(values))
     if idle := [name for name in values if name not in taken]:
         only = f"it takes {', '.join(map(_flag, taken))}" if taken else "it takes no other option"
         raise UsageError(f"--{action} does not go with {_flag(idle[0])}: {only}")
     known = {option.name: option for option in dataclasses.fields(Options)}
     options = Options(**{name: _parsed(known[name], value) for name, value in values.items()})
-    target = getattr(typed, action) if action in ("report", "evaluate") else None
+    target = getattr(typed, action) if action in ("report", "evaluate", "export") else None
     return Command(options, action, target, shlex.join(["python", "run_bench.py", *arguments]))
 
 

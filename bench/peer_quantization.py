@@ -124,7 +124,7 @@ class _Split:
         counts = accuracy.score(session.run, test_split(self.data, _BATCH), _BATCH)
         predictions = accuracy.decode(counts.predictions)
         size = file.stat().st_size if file else 0
-        return Scored(name, kind, runtime, predictions, predictions == self.labels, size, session.kernels())
+        return Scored(name, kind, runtime, predictions, predictions == self.labels, size, session.kernels().words())
 
 
 def _about(file: Path) -> str:

@@ -17,6 +17,9 @@ from typing import Any, Literal, TypeVar
 SCHEMA = 1
 Status = Literal["ok", "failed", "refused"]
 Record = TypeVar("Record")
+SIMULATED_INT8 = "int8 simulated"  # notes on kernels by which reports tell what happened
+FORMS_WEIGHTS = "some of them form weights anew in each pass"
+EXACT_INT8 = "u8u8 kernels: u8s8 would saturate on this processor"
 
 
 class RecordError(ValueError):
@@ -58,6 +61,15 @@ class TensorEntry:
 
 
 @dataclass(frozen=True)
+class KernelCount:
+    """Calls of one kernel in one pass, of those that multiply."""
+
+    precision: str  # of what is multiplied: "int8", "fp16", "bf16", "fp32", "fp64"; "unknown" where it cannot be read
+    kernel: str  # as the runtime names it: "QLinearConv", "aten.convolution"
+    calls: int
+
+
+@dataclass(frozen=True)
 class RuntimeResult:
     """What one runtime made of the artifact, in a process of its own."""
 
@@ -69,6 +81,11 @@ class RuntimeResult:
     measurements: tuple[Measurement, ...] = ()
     dense_measurements: tuple[Measurement, ...] = ()  # the dense artifact's latency, interleaved in the same process
     agreement: float | None = None  # share of test predictions equal to the eager reference's
+    # root mean square difference from the eager reference's logits, in their standard deviations; eager's own from the
+    # logits of the network as it was read
+    logit_error: float | None = None
+    kernel_counts: tuple[KernelCount, ...] = ()  # what `kernels` says, as data; records from before have none
+    kernel_notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -114,6 +131,8 @@ class RunRecord:
     environment: dict[str, Any] = field(default_factory=dict)  # versions, machine, threads, commit
     notes: tuple[str, ...] = ()
     schema: int = SCHEMA
+    nonzero_macs: int | None = None  # of `macs`, those by a weight that is not zero; None in records from before
+    weight_bytes: int | None = None  # of all stored parameters as dense codes of their width, zeros included
 
 
 def write_json(data: Any, path: Path) -> None:

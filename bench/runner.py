@@ -107,6 +107,8 @@ class Runner:
             nonzeros=measured.nonzeros,
             information_bits=measured.information_bits,
             macs=measured.macs,
+            nonzero_macs=measured.nonzero_macs,
+            weight_bytes=measured.weight_bytes,
             compress_s=sum(stage.seconds for stage in made[1:]),
             validation_accuracy=validation,
             ledger=measured.ledger,

@@ -9,6 +9,7 @@ from pathlib import Path
 from bench.records import RunRecord, read_record
 from reports.figures import draw_figures
 from reports.page import page
+from reports.reasons_page import with_reasons
 from reports.rows import frame, several_seeds, summary
 from reports.style import write_whole
 from reports.table import csv_text, latex_summary, latex_table, markdown_summary, markdown_table, terminal_table
@@ -24,7 +25,8 @@ def draw(records: Sequence[RunRecord], folder: Path, *, title: str, command: str
     Returns: the paths written, report.md last.
     """
     table = frame(records)
-    texts = {"table.csv": csv_text(table), "table.md": markdown_table(table), "table.tex": latex_table(table)}
+    texts = {"table.csv": csv_text(with_reasons(table, records))}
+    texts |= {"table.md": markdown_table(table), "table.tex": latex_table(table)}
     if several_seeds(table):
         seeds = summary(table)
         texts["table_seeds.csv"] = csv_text(seeds)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 
 from bench.records import Accuracy, RunRecord, RuntimeResult
@@ -13,6 +14,9 @@ from reports.statistics import quartiles
 
 MUCH = 0.03  # of accuracy: a row further below dense is explained
 RISING = 0.005  # of validation accuracy in the last epoch: training had not settled
+AGREES = 0.995  # of test predictions: a runtime that has fewer in common with eager computes something else
+LARGE_ERROR = 0.1  # standard deviations of the logits: several times what int8 kernels round differently
+LARGE_ERROR_IN_EAGER = 0.001  # it rounds nothing differently from the network as it was read
 
 
 def reasons(records: Sequence[RunRecord]) -> list[str]:
@@ -41,6 +45,25 @@ def behind_dense(records: Sequence[RunRecord]) -> list[str]:
             ]
             facts = [*_training_facts(one, dense), *_size_facts(one, dense), *_runtime_facts(pairs)]
             lines.append(f"{_name(one)}: {'; '.join(losses)}. {' '.join(facts)}")
+    return lines
+
+
+def drifting(records: Sequence[RunRecord]) -> list[str]:
+    """A sentence for each runtime whose predictions or logits are not those that it is held against."""
+    lines = []
+    for one in records:
+        for result in one.runtimes:
+            eager = result.runtime == "eager"
+            agreement, error = result.agreement, result.logit_error
+            facts = []
+            if agreement is not None and agreement < AGREES:
+                facts.append(f"{percent(1 - agreement)} % of its predictions differ from eager's")
+            if error is not None and error > (LARGE_ERROR_IN_EAGER if eager else LARGE_ERROR):
+                whose = "the network's as it was read" if eager else "eager's"
+                many = rounded(error) if math.isfinite(error) else "infinitely many"
+                facts.append(f"its logits are {many} standard deviations from {whose} (root mean square)")
+            if facts:
+                lines.append(f"{_name(one)} in {markdown(result.runtime)}: {'; '.join(facts)}")
     return lines
 
 

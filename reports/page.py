@@ -9,7 +9,8 @@ from bench.records import RunRecord
 from reports.agreement import real_against_simulated
 from reports.cells import counted, markdown, one_line, percent, rounded
 from reports.crowd import LISTED, is_crowd, left_out, listed, named, shared_reasons
-from reports.findings import behind_dense, cannot_be_told_apart, reasons, unstable_timings
+from reports.findings import behind_dense, cannot_be_told_apart, drifting, reasons, unstable_timings
+from reports.reasons_page import reasons_section
 from reports.rows import DENSE, dense_first, frame, several_seeds, summary
 from reports.sweep_page import sweep_section
 from reports.table import markdown_summary, markdown_table
@@ -34,6 +35,7 @@ def page(records: Sequence[RunRecord], *, title: str, command: str) -> str:
     if several_seeds(table):
         parts += ["## Over seeds\n", markdown_summary(summary(table))]
         parts.append("Mean, sample standard deviation, and Student's t interval of the mean over the seeds.\n")
+    parts.append(reasons_section(records))
     parts += ["## Figures\n", *(f"![{text}](figures/{name}.png)\n" for name, text in CAPTIONS.items())]
     parts += [_dense(records), _findings(records), _protocol(records), _environment(records), _artifacts(records)]
     return "\n".join(part for part in parts if part)
@@ -99,6 +101,7 @@ def _findings(records: Sequence[RunRecord]) -> str:
         wrong = [markdown(line) for line in shared_reasons(records)]
     sections = (
         ("What went wrong", wrong),
+        ("Runtimes that compute something else than the stored network", drifting(records)),
         ("Rows more than 3 points below dense", behind_dense(records)),
         ("Rows that cannot be told apart from dense", cannot_be_told_apart(records)),
         ("Real int8 against simulated", real_against_simulated(records)),

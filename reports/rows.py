@@ -9,6 +9,7 @@ import pandas as pd
 
 from bench.intervals import UNBOUNDED, over_seeds, wilson
 from bench.records import Measurement, RunRecord, RuntimeResult
+from reports import theory
 from reports.statistics import UNSTABLE_SPREAD, quartiles
 
 TEXT, WHOLE, NUMBER = "str", "Int64", "Float64"
@@ -40,9 +41,14 @@ COLUMNS = {
     "artifact": TEXT,
     "sha256": TEXT,
     "theoretical_speedup": NUMBER,
+    "theoretical_speedup_nonzero_macs": NUMBER,
+    "theoretical_speedup_bytes": NUMBER,
+    "nonzero_macs": WHOLE,
+    "weight_bytes": WHOLE,
     "throughput_b32": NUMBER,
     "accuracy_drop": NUMBER,
     "agreement": NUMBER,
+    "logit_error": NUMBER,
     "validation_accuracy": NUMBER,
     "memory_baseline_bytes": NUMBER,
     "timing": TEXT,
@@ -193,7 +199,11 @@ def _stored(one: RunRecord, dense: RunRecord | None) -> dict[str, object]:
         "file_bytes": one.file_bytes,
         "compression_ratio": dense.file_bytes / one.file_bytes if dense else math.nan,
         "macs": one.macs,
-        "theoretical_speedup": dense.macs / one.macs if dense and one.macs else math.nan,
+        "nonzero_macs": one.nonzero_macs,
+        "weight_bytes": one.weight_bytes,
+        "theoretical_speedup": theory.by_macs(one, dense),
+        "theoretical_speedup_nonzero_macs": theory.by_nonzero_macs(one, dense),
+        "theoretical_speedup_bytes": theory.by_bytes(one, dense),
         "compress_s": one.compress_s,
         "artifact": one.artifact,
         "sha256": one.sha256,
@@ -207,6 +217,7 @@ def _measured(result: RuntimeResult, dense: RuntimeResult | None, *, is_dense: b
     line: dict[str, object] = {
         "kernels": result.kernels,
         "agreement": result.agreement,
+        "logit_error": result.logit_error,
         "throughput_b32": _throughput(own),
         "peak_memory_bytes": middle(memory),
         "memory_baseline_bytes": memory.protocol.get("baseline_bytes") if memory else None,

@@ -9,8 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.records import (
+    SIMULATED_INT8,
     Accuracy,
     EpochLog,
+    KernelCount,
     Measurement,
     RunRecord,
     RuntimeResult,
@@ -20,7 +22,8 @@ from bench.records import (
 )
 
 SEEN = 360
-INT8_KERNELS = "int8 QLinearConv x20, fp32 Gemm x1"
+INT8_KERNELS = (KernelCount("int8", "QLinearConv", 20), KernelCount("fp32", "Gemm", 1))
+FLOAT_KERNELS = (KernelCount("fp32", "Conv", 20), KernelCount("fp32", "Gemm", 1))
 RECIPE = {"epochs": 6, "finetune_epochs": 2, "batch_size": 64, "lr": 0.1, "precision": "auto"}
 ENVIRONMENT = {
     "python": "3.11.7",
@@ -109,6 +112,8 @@ def record(
         training=_training(chain, score, noise),
         runtimes=tuple(_runtime(name, chain, score, latency, noise) for name in runtimes),
         environment=dict(ENVIRONMENT),
+        nonzero_macs=int(555_000_000 * kind[4] * kind[3] / kind[2]),
+        weight_bytes=sum(entry.parameters for entry in ledger) * (1 if _is_int8(chain) else 4),
     )
 
 
@@ -192,7 +197,9 @@ def _training(chain: str, score: float, noise: random.Random) -> tuple[EpochLog,
 def _runtime(name: str, chain: str, score: float, speed: float, noise: random.Random) -> RuntimeResult:
     fused = name != "eager"
     correct = round(score * SEEN)
-    int8 = "ptq" in chain or "qat" in chain
+    int8 = _is_int8(chain)
+    kernels = INT8_KERNELS if int8 and fused else FLOAT_KERNELS
+    notes = (SIMULATED_INT8,) if int8 and not fused else ()
     factor = speed if fused or not int8 else 3.1  # int8 is simulated in eager, and slow there
     dense = {1: 0.0119 if fused else 0.017, 32: 0.306 if fused else 0.325}
     own = tuple(_latency(batch, second * factor, noise) for batch, second in dense.items())
@@ -203,12 +210,18 @@ def _runtime(name: str, chain: str, score: float, speed: float, noise: random.Ra
     return RuntimeResult(
         runtime=name,
         status="ok",
-        kernels=(INT8_KERNELS if fused else "fp32 (int8 simulated)") if int8 else "fp32 dense kernels",
+        kernels=", ".join(f"{one.precision} {one.kernel} x{one.calls}" for one in kernels),
         accuracy=Accuracy(correct, min(SEEN, correct + 5), SEEN),
         measurements=own + rest,
         dense_measurements=() if chain == "dense" else tuple(_latency(b, s, noise) for b, s in dense.items()),
         agreement=1.0 if not fused else 0.997,
+        kernel_counts=kernels,
+        kernel_notes=notes,
     )
+
+
+def _is_int8(chain: str) -> bool:
+    return "ptq" in chain or "qat" in chain
 
 
 def _latency(batch: int, seconds: float, noise: random.Random) -> Measurement:

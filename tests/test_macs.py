@@ -11,9 +11,11 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from baselines.nets import build
-from bench.measure.macs import macs_of
+from bench.artifact import ship
+from bench.measure.macs import Macs, count_macs, macs_of
+from bench.measure.nonzeros import weight_bytes
 from methods.graph import trace
-from methods.layers import Mask, constrain
+from methods.layers import GroupQuantizer, Mask, SpectralConv2d, SpectralLinear, WeightQuantizer, constrain
 
 
 def counted(*layers: nn.Module, shape: tuple[int, ...] = (3, 9, 7)) -> int:
@@ -151,6 +153,74 @@ def test_zeros_are_not_subtracted_and_constraints_cost_nothing() -> None:
         layer = network.get_submodule(path)
         constrain(layer, "weight", Mask.of(torch.zeros_like(layer.weight, dtype=torch.bool)))
     assert macs_of(network, (3, 9, 7)) == before == 8 * 35 * 27 + 280 * 4
+    assert count_macs(network, (3, 9, 7)) == Macs(before, 0)
+
+
+@pytest.mark.parametrize(
+    "layer", [nn.Conv2d(4, 6, 3, padding=1, groups=2), nn.Linear(7, 5), nn.ConvTranspose2d(4, 6, 3)]
+)
+def test_products_by_a_weight_that_is_zero_are_told_apart(layer: nn.Module) -> None:
+    network = trace(nn.Sequential(layer))
+    total = macs_of(network, (4, 9, 7))
+    assert count_macs(network, (4, 9, 7)) == Macs(total, total)
+    with torch.no_grad():
+        layer.weight.flatten()[1:] = 0  # type: ignore[union-attr, index, operator]
+    left = count_macs(network, (4, 9, 7))
+    assert left == Macs(total, total // layer.weight.numel())  # type: ignore[union-attr, operator]
+
+
+class Functional(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor([[1.0, 0.0, 2.0, 0.0]]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.weight) @ torch.ones(1, 3)
+
+
+def test_weights_of_functions_count_and_activations_that_are_zero_do_not() -> None:
+    assert count_macs(trace(Functional()), (2, 3, 4)) == Macs(2 * 3 * 4 + 2 * 3 * 3, 2 * 3 * 2 + 2 * 3 * 3)
+
+
+@pytest.mark.parametrize("route", ["factored", "materialised", "fast"])
+def test_coefficients_that_are_zero_save_nothing_of_the_transforms(route: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    layer = SpectralLinear(16, 12, 5, 4)
+    monkeypatch.setattr(SpectralLinear, "path", lambda self, shape=(): route)
+    with torch.no_grad():
+        layer.coefficients.fill_(1.0)
+        layer.coefficients[0] = 0  # 5 of 20
+    counted = count_macs(trace(nn.Sequential(layer)), (7, 16))
+    assert counted.total - counted.nonzero == (0 if route == "materialised" else 7 * 5)
+
+
+def test_coefficients_of_a_convolution_likewise(monkeypatch: pytest.MonkeyPatch) -> None:
+    layer = SpectralConv2d(8, 6, 3, 2, 2, stride=2, groups=2)
+    monkeypatch.setattr(SpectralConv2d, "path", lambda self, shape: "factored")
+    with torch.no_grad():
+        layer.coefficients.fill_(1.0)
+        layer.coefficients[:, 0, 0, 0] = 0  # 4 of 72
+    counted = count_macs(trace(nn.Sequential(layer)), (8, 9, 7))
+    assert counted.total - counted.nonzero == 4 * 4 * 3
+
+
+@pytest.mark.parametrize(("bits", "width"), [(8, 8), (7, 7), (4, 4), (2, 2)])
+def test_weights_are_as_wide_as_their_codes(bits: int, width: int) -> None:
+    network = trace(nn.Sequential(nn.Linear(32, 8, bias=False)))
+    constrain(network.get_submodule("0"), "weight", WeightQuantizer(bits))
+    assert weight_bytes(ship(network)) == 32 * 8 * width / 8
+
+
+def test_codes_without_a_sign_have_no_bit_for_it() -> None:
+    network = trace(nn.Sequential(nn.Linear(32, 8, bias=False)))
+    constrain(network.get_submodule("0"), "weight", GroupQuantizer(bits=4, group=16))
+    assert weight_bytes(ship(network)) == 32 * 8 / 2
+
+
+def test_floats_are_as_wide_as_their_type_and_zeros_are_not_subtracted() -> None:
+    layer = nn.Linear(10, 6)
+    nn.init.zeros_(layer.weight)
+    assert weight_bytes(layer) == 4 * 66
+    assert weight_bytes(layer.half()) == 2 * 66
 
 
 def test_counting_leaves_the_network_alone() -> None:

@@ -25,6 +25,7 @@ from bench.measure.messages import MemoryAnswer, MemoryRequest, ScoreAnswer, Sco
 from bench.measure.process import MeasureError, ask
 from bench.records import Measurement, RuntimeResult
 from bench.runtimes import RUNTIMES, Runtime, RuntimeFailure, Session
+from bench.runtimes.kernels import Kernels
 from methods.graph import trace
 
 DATA = {"name": "fake:classes=7:size=8:channels=2:count=300", "data_dir": "nowhere", "seed": 3}
@@ -238,9 +239,9 @@ class PlantedSession(Session):
         logits[:, 3] = np.nan
         return logits
 
-    def kernels(self) -> str:
+    def kernels(self) -> Kernels:
         self.break_at("kernels")
-        return "planted"
+        return Kernels()
 
 
 def scored_here(path: Path, tmp_path: Path, *names: str, dense: Path | None = None) -> tuple[RuntimeResult, ...]:

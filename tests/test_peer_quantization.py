@@ -116,7 +116,7 @@ def test_the_peer_runs_in_int8_and_near_the_float_network(kind, calibration, tmp
     exported, x = write_onnx(model, SHAPE, tmp_path), images(23)
     path = quantize(exported, tmp_path / "peer.onnx", [x[:16].numpy(), x[16:].numpy()], calibration)
     session = OnnxSession(path, threads=1, device="cpu")
-    words = f"{session.kernels()}"
+    words = session.kernels().words()
     assert f"int8 QLinearConv x{CONVOLUTIONS[kind]}" in words
     assert f"int8 QGemm x{LINEARS[kind]}" in words
     with torch.no_grad():

@@ -14,9 +14,11 @@ from torch import nn
 from bench.artifact import ship
 from bench.int8_speed import Timing, time_by_turns
 from bench.runtimes import RUNTIMES, RuntimeFailure, Session
+from bench.runtimes.kernels import Kernels
 from bench.runtimes.lowering import baked, spelled_out
 from bench.runtimes.onnx_file import settings_of
-from bench.runtimes.onnxruntime_session import OnnxSession
+from bench.runtimes.onnxruntime_session import OnnxSession, session_options
+from bench.runtimes.processor import has_vnni
 from methods.graph import trace
 from methods.layers import original
 from methods.layers.quantization import Dequantize
@@ -32,6 +34,13 @@ ROOT = Path(__file__).parents[1]
 def session(name, model, folder, **options):
     deployed = RUNTIMES[name].prepare(model, SHAPE, folder)
     return RUNTIMES[name].load(model, deployed, **{"threads": 1, "device": "cpu", **options})
+
+
+def kernels(name, model, folder):
+    """What ran for two images."""
+    opened = session(name, model, folder)
+    opened.run(images(2).numpy())
+    return opened.kernels()
 
 
 def logits(model, x):
@@ -62,7 +71,7 @@ def test_eager_gives_the_logits_of_the_network_itself(kind, tmp_path):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_layer_runs_in_int8_in_onnxruntime(int8, kind):
-    words = int8[kind][1].kernels()
+    words = int8[kind][1].kernels().words()
     assert f"int8 QLinearConv x{CONVOLUTIONS[kind]}" in words
     assert f"int8 QGemm x{LINEARS[kind]}" in words
     assert "fp32" not in words
@@ -93,14 +102,19 @@ def extreme() -> nn.Module:
 
 
 @pytest.mark.parametrize("bits", [7, 8])
-def test_large_codes_do_not_saturate(tmp_path, bits):
+@pytest.mark.parametrize("vnni", [False, None])
+def test_large_codes_do_not_saturate(tmp_path, monkeypatch, bits, vnni):
+    """vnni: False where the processor counts as one without; None for what it is. One image takes another kernel."""
+    if vnni is False:
+        monkeypatch.setattr("bench.runtimes.onnxruntime_session.has_vnni", lambda: False)
     x = images(16).abs() + 1
     calibration = type(task())(None, lambda count: iter([x]))
-    model = ship(PTQ(bits=bits).compress(trace(extreme()), calibration))
+    model = ship(PTQ(bits=bits, first_last_bits=0).compress(trace(extreme()), calibration))
     deployed = session("onnxruntime", model, tmp_path)
-    assert np.abs(deployed.run(x.numpy()) - logits(model, x)).max() <= step_of_logits(model, x)
+    for batch in (x, x[:1]):
+        assert np.abs(deployed.run(batch.numpy()) - logits(model, batch)).max() <= step_of_logits(model, x)
     assert json.loads(settings_of(tmp_path / "model.onnx").read_text())["largest_weight_code"] == 2 ** (bits - 1) - 1
-    assert bits == 8 or "u8u8" not in deployed.kernels()
+    assert bits == 8 or "u8u8" not in deployed.kernels().words()
     settings_of(tmp_path / "model.onnx").unlink()  # a file that has lost its settings is run exactly
     alone = OnnxSession(tmp_path / "model.onnx", threads=1, device="cpu")
     assert np.abs(alone.run(x.numpy()) - logits(model, x)).max() <= step_of_logits(model, x)
@@ -111,12 +125,44 @@ def test_the_law_above_can_be_broken(tmp_path):
     x = images(16).abs() + 1
     model = ship(PTQ().compress(trace(extreme()), type(task())(None, lambda count: iter([x]))))
     exact = session("onnxruntime", model, tmp_path)
-    processor = Path("/proc/cpuinfo")
-    if "u8u8" not in exact.kernels() or (processor.is_file() and "_vnni" in processor.read_text()):
+    if "u8u8" not in exact.kernels().words():
         pytest.skip("this processor has instructions whose sums do not saturate")
     settings_of(tmp_path / "model.onnx").write_text('{"largest_weight_code": 63}')
     saturating = OnnxSession(tmp_path / "model.onnx", threads=1, device="cpu")
     assert np.abs(saturating.run(x.numpy()) - logits(model, x)).max() > 5 * step_of_logits(model, x)
+
+
+@pytest.mark.parametrize(
+    ("text", "known"),
+    [
+        ("processor : 0\nflags\t\t: fpu avx2 avx512_vnni\n\nprocessor : 1\nflags : fpu avx2 avx512_vnni", True),
+        ("flags : fpu avx2 avx_vnni", True),
+        ("flags : fpu avx2 avx512f\nbugs : avx_vnni", False),
+        ("flags : fpu avx2 avx_vnni\nflags : fpu avx2", False),  # some cores have it: a thread may run on the others
+        ("Features : asimd asimddp", False),
+        ("", False),
+    ],
+)
+def test_instructions_are_read_from_the_processors_own_account(tmp_path, text, known):
+    (tmp_path / "cpuinfo").write_text(text)
+    assert has_vnni(tmp_path / "cpuinfo") is known
+
+
+def test_of_an_unknown_processor_nothing_is_taken_for_granted(tmp_path):
+    assert not has_vnni(tmp_path / "absent")
+
+
+@pytest.mark.parametrize(("vnni", "code", "exact"), [(False, 127, True), (True, 127, False), (False, 63, False)])
+def test_exact_kernels_are_asked_for_only_where_sums_may_saturate(tmp_path, monkeypatch, vnni, code, exact):
+    monkeypatch.setattr("bench.runtimes.onnxruntime_session.has_vnni", lambda: vnni)
+    settings_of(tmp_path / "model.onnx").write_text(json.dumps({"largest_weight_code": code}))
+    options = session_options(1, tmp_path / "model.onnx")
+    asked = True
+    try:
+        options.get_session_config_entry("session.x64quantprecision")
+    except RuntimeError:
+        asked = False
+    assert asked is exact
 
 
 def test_a_dead_channel_with_a_bias_is_computed_right(tmp_path):
@@ -137,11 +183,11 @@ def test_a_float_network_runs_in_float_and_pruned_weights_are_said_to_be_multipl
     dense, x = ship(network(Residual)), images(4)
     deployed = session("onnxruntime", dense, tmp_path)
     assert np.allclose(deployed.run(x.numpy()), logits(dense, x), rtol=1e-3, atol=1e-4)
-    assert deployed.kernels() == "fp32 Conv x4, fp32 Gemm x1"
-    assert session("eager", dense, tmp_path).kernels() == "fp32 Conv2d x4, fp32 Linear x1"
+    assert deployed.kernels().words() == "fp32 Conv x4, fp32 Gemm x1"
+    assert kernels("eager", dense, tmp_path).words() == "fp32 convolution x4, fp32 addmm x1"
     pruned = ship(MagnitudePruning(sparsity=0.8).compress(network(Residual), task(train)))
     for name in ("eager", "onnxruntime"):
-        assert "dense fallback: the 80 % of weights" in session(name, pruned, tmp_path).kernels()
+        assert "dense fallback: the 80 % of weights" in kernels(name, pruned, tmp_path).words()
 
 
 def test_a_quantised_spectral_network_whose_dense_path_is_cheaper_runs_in_float_from_its_codes(tmp_path):
@@ -150,12 +196,12 @@ def test_a_quantised_spectral_network_whose_dense_path_is_cheaper_runs_in_float_
     x = images(4)
     deployed = session("onnxruntime", model, tmp_path)
     assert np.allclose(deployed.run(x.numpy()), logits(model, x), rtol=1e-3, atol=1e-4)
-    assert "int8" not in deployed.kernels()
+    assert "int8" not in deployed.kernels().words()
 
 
 def test_eager_says_that_int8_is_simulated(tmp_path):
     model = ship(PTQ().compress(network(Plain), task()))
-    assert session("eager", model, tmp_path).kernels() == "fp32 Conv2d x2, fp32 Linear x2 (int8 simulated)"
+    assert kernels("eager", model, tmp_path).words() == "fp32 convolution x3, fp32 addmm x2 (int8 simulated)"
 
 
 @pytest.mark.parametrize("form", [baked, spelled_out])
@@ -178,6 +224,18 @@ def test_the_deployed_file_holds_int8_codes_not_float_weights(int8, tmp_path):
     assert sum(np.prod(one.dims) for one in tensors) == sum(
         original(layer, "weight").numel() for layer in model.modules() if isinstance(layer, nn.Conv2d | nn.Linear)
     )
+
+
+def test_openvino_gives_the_simulated_logits_at_every_batch_size_in_turn(tmp_path):
+    pytest.importorskip("openvino", reason="the extra openvino is not installed")
+    model = ship(PTQ().compress(network(Residual), task()))
+    deployed = session("openvino", model, tmp_path)
+    for count in (1, 5, 2, 2):
+        x = images(count, seed=count)
+        assert np.abs(deployed.run(x.numpy()) - logits(model, x)).max() <= step_of_logits(model, x)
+    (tmp_path / "model.onnx").write_bytes(b"\x08\x0a not a graph")
+    with pytest.raises(RuntimeFailure, match="openvino refuses the exported network: "):
+        RUNTIMES["openvino"].load(None, tmp_path / "model.onnx", threads=1, device="cpu")
 
 
 def test_a_network_that_cannot_be_exported_is_a_failure_in_one_line(tmp_path):
@@ -239,7 +297,7 @@ def test_sessions_are_timed_by_turns():
             return images
 
         def kernels(self):
-            return ""
+            return Kernels()
 
     order = []
     seconds = time_by_turns([Noted("a"), Noted("b")], np.zeros((1, 1)), samples=3)

@@ -29,6 +29,8 @@ class Measured:
     nonzeros: int
     information_bits: float
     macs: int  # of one image
+    nonzero_macs: int | None
+    weight_bytes: int | None
     file_bytes: int
     sha256: str
     ledger: tuple[TensorEntry, ...]
@@ -88,6 +90,8 @@ def measure(
     return Measured(
         **dataclasses.asdict(size_of(answer.ledger, answer.file_bytes)),
         macs=answer.macs,
+        nonzero_macs=answer.nonzero_macs,
+        weight_bytes=answer.weight_bytes,
         sha256=answer.sha256,
         ledger=answer.ledger,
         runtimes=results,

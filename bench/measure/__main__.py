@@ -12,6 +12,7 @@ from bench.measure.messages import (
     PROGRESS,
     Answer,
     MemoryRequest,
+    ReloadRequest,
     Request,
     UsageAnswer,
     read_message,
@@ -42,9 +43,13 @@ def answer_to(request: Request) -> Answer:
         from bench.measure.memory_pass import memory
 
         return memory(request)
-    from bench.measure.score import score
-
     try:
+        if isinstance(request, ReloadRequest):
+            from bench.exporting.reload import rescored
+
+            return rescored(request)
+        from bench.measure.score import score
+
         return score(request, _say)
     except UsageError as error:
         return UsageAnswer(str(error))

@@ -16,8 +16,13 @@ _DEFLATED = "z:"
 Forward = Callable[[NDArray[np.float32]], NDArray[np.float32]]  # [n, c, h, w] -> logits [n, classes]
 
 
-def score(forward: Forward, batches: Iterable[tuple[NDArray[np.float32], NDArray[np.int64]]], batch: int) -> Accuracy:
-    """Counts hits of `forward` over all `batches` of (images [n, c, h, w], labels [n]).
+def score(
+    forward: Forward,
+    batches: Iterable[tuple[NDArray[np.float32], NDArray[np.int64]]],
+    batch: int,
+    watch: Callable[[NDArray[np.float32]], object] = lambda logits: None,
+) -> Accuracy:
+    """Counts hits of `forward` over all `batches` of (images [n, c, h, w], labels [n]); `watch` sees its logits.
 
     Images go through in batches of exactly `batch`; the last one is filled up with copies that are not counted, so
     that a runtime which compiles for one shape compiles once.
@@ -30,6 +35,7 @@ def score(forward: Forward, batches: Iterable[tuple[NDArray[np.float32], NDArray
     for images, labels in rebatched(batches, batch):
         padded = np.concatenate([images, np.repeat(images[-1:], batch - len(images), axis=0)])
         logits = forward(padded)[: len(images)]
+        watch(logits)
         hits, hits5, predicted = count_hits(logits, labels)
         correct, top5_correct = correct + hits, top5_correct + hits5
         predictions.append(predicted)

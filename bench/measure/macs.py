@@ -2,7 +2,7 @@
 
 Counted as in the literature: biases, normalisations, activations and pooling are left out, and so is work on the
 weights themselves (masks, dequantisation). Multiplications by zero count: a dense kernel does them. A layer of ours
-states the count of the path it takes.
+states the count of the path it takes. Beside it stands what is left without products by a weight that is zero.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -18,41 +19,65 @@ from torch import Tensor, fx, nn
 from torch.fx import GraphModule
 from torch.nn.utils import parametrize
 
+from bench.measure.nonzeros import nonzero_products, nonzero_share
 from methods.layers import CompressedLayer
 
 
+@dataclass(frozen=True)
+class Macs:
+    """Multiply-accumulates: all of them, and those whose weight is not zero; activations that are zero count."""
+
+    total: int
+    nonzero: int
+
+
 def macs_of(model: GraphModule, input_shape: tuple[int, ...]) -> int:
+    """Multiply-accumulates of `model` on one image of `input_shape` [c, h, w]."""
+    return count_macs(model, input_shape).total
+
+
+def count_macs(model: GraphModule, input_shape: tuple[int, ...]) -> Macs:
     """Multiply-accumulates of `model` on one image of `input_shape` [c, h, w], by running it on a blank one."""
     tensor = next(iter([*model.parameters(), *model.buffers()]), None)
     image = torch.zeros(1, *input_shape, device=tensor.device if tensor is not None else "cpu")
     counter = _Counter(model)
     with torch.no_grad():
         counter.run(image)
-    return counter.macs
+    return Macs(counter.macs, counter.nonzero)
 
 
 class _Counter(fx.Interpreter):
     """Runs a graph and adds up what its nodes cost."""
 
     macs = 0
+    nonzero = 0
 
     def call_module(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         layer = self.fetch_attr(target)
         out = layer(*args, **kwargs)
-        self.macs += _layer_macs(layer, args, kwargs, out)
+        macs = _layer_macs(layer, args, kwargs, out)
+        if macs:
+            self._add(macs, nonzero_products(layer, macs, args[0], out))
         return out
 
     def call_function(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         out = target(*args, **kwargs)
         if rule := _FUNCTION_MACS.get(target):
-            self.macs += rule(out, *args, **kwargs)
+            macs = rule(out, *args, **kwargs)
+            weight = args[1] if target in _TAKE_A_WEIGHT and len(args) > 1 else None
+            self._add(macs, macs if weight is None else round(macs * nonzero_share(weight)))
         return out
 
     def call_method(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         out = super().call_method(target, args, kwargs)
         if target == "matmul":
-            self.macs += _matmul(out, *args, **kwargs)
+            macs = _matmul(out, *args, **kwargs)
+            self._add(macs, macs)
         return out
+
+    def _add(self, macs: int, nonzero: int) -> None:
+        self.macs += macs
+        self.nonzero += nonzero
 
 
 def _layer_macs(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> int:
@@ -127,3 +152,4 @@ _FUNCTION_MACS: dict[Any, Callable[..., int]] = {
     F.linear: _linear,
     F.scaled_dot_product_attention: _attention,
 }
+_TAKE_A_WEIGHT = (torch.conv2d, F.conv2d, F.linear)  # as their second argument

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.records import Measurement, RuntimeResult, TensorEntry, from_data, write_json
+from bench.records import Accuracy, Measurement, RuntimeResult, TensorEntry, from_data, write_json
 
 # what begins a line on a worker's standard output that is meant for the parent
 PROGRESS = "@progress "
@@ -43,6 +43,8 @@ class ScoreAnswer:
     runtimes: tuple[RuntimeResult, ...]
     deployed: dict[str, str | None]  # file deployed by each runtime that ran; None where it ran from the artifact
     gpu_uuid: str | None  # of the device, as the driver writes it; None on a CPU
+    nonzero_macs: int | None = None
+    weight_bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -68,16 +70,36 @@ class MemoryAnswer:
 
 
 @dataclass(frozen=True)
+class ReloadRequest:
+    """Accuracy of an exported file, read without the artifact that it was made from."""
+
+    form: str  # name of its format
+    file: str
+    threads: int
+    data: dict[str, Any]  # arguments of baselines.data.load
+    batch: int
+
+
+@dataclass(frozen=True)
+class ReloadAnswer:
+    """What the exported file scores, or why it does not run."""
+
+    accuracy: Accuracy | None
+    reason: str
+
+
+@dataclass(frozen=True)
 class UsageAnswer:
     """The request cannot be served, for a reason that is the person's to mend."""
 
     message: str
 
 
-Request = ScoreRequest | MemoryRequest
-Answer = ScoreAnswer | MemoryAnswer | UsageAnswer
+Request = ScoreRequest | MemoryRequest | ReloadRequest
+Answer = ScoreAnswer | MemoryAnswer | ReloadAnswer | UsageAnswer
 _KINDS: dict[str, type[Any]] = {
-    kind.__name__: kind for kind in (ScoreRequest, ScoreAnswer, MemoryRequest, MemoryAnswer, UsageAnswer)
+    kind.__name__: kind
+    for kind in (ScoreRequest, ScoreAnswer, MemoryRequest, MemoryAnswer, ReloadRequest, ReloadAnswer, UsageAnswer)
 }
 
 

@@ -21,8 +21,10 @@ from bench.measure import accuracy
 from bench.measure.deployment import prepared
 from bench.measure.energy import energy
 from bench.measure.latency import Sampling, interleaved, latency
-from bench.measure.macs import macs_of
+from bench.measure.logits import FirstLogits, logit_error, logits_as_read
+from bench.measure.macs import count_macs
 from bench.measure.messages import ScoreAnswer, ScoreRequest
+from bench.measure.nonzeros import weight_bytes
 from bench.measure.nvml import cuda_uuid, open_gpu
 from bench.records import Accuracy, Measurement, RuntimeResult
 from bench.runtimes import RUNTIMES, Runtime, RuntimeFailure, Session
@@ -52,10 +54,11 @@ class Subject:
 
 @dataclass(frozen=True)
 class Reference:
-    """What eager predicts, which the other runtimes' predictions are held against, or why that is not known."""
+    """What eager predicts, which the other runtimes are held against, or why that is not known."""
 
-    accuracy: Accuracy | None
-    reason: str
+    accuracy: Accuracy | None = None
+    logits: NDArray[np.float32] | None = None  # of the first images, [n, classes]
+    reason: str = ""
 
 
 def score(request: ScoreRequest, say: Say) -> ScoreAnswer:
@@ -72,13 +75,15 @@ def score(request: ScoreRequest, say: Say) -> ScoreAnswer:
     artifact = load(Path(request.artifact))
     dense = None if request.dense is None else load(Path(request.dense))
     subject = Subject(artifact, dense, open_data(request.data, artifact.metadata), request, say)
-    macs = macs_of(artifact.model, subject.input_shape)
+    macs = count_macs(artifact.model, subject.input_shape)
     results, deployed = _all_runtimes(subject)
     return ScoreAnswer(
         ledger=artifact.ledger,
         file_bytes=artifact.file_bytes,
         sha256=artifact.sha256,
-        macs=macs,
+        macs=macs.total,
+        nonzero_macs=macs.nonzero,
+        weight_bytes=weight_bytes(artifact.model),
         input_shape=subject.input_shape,
         runtimes=results,
         deployed=deployed,
@@ -118,12 +123,12 @@ def _all_runtimes(subject: Subject) -> tuple[tuple[RuntimeResult, ...], dict[str
     names = subject.request.runtimes
     results: dict[str, RuntimeResult] = {}
     deployed: dict[str, str | None] = {}
-    reference = Reference(None, "") if "eager" in names or not names else _eager_reference(subject)
+    reference = Reference() if "eager" in names or not names else _eager_reference(subject)
     for name in sorted(names, key=lambda one: one != "eager"):
-        result, file = _try(RUNTIMES[name], subject, reference)
+        result, file, logits = _try(RUNTIMES[name], subject, reference)
         results[name] = result
         if name == "eager":
-            reference = Reference(result.accuracy, result.reason)
+            reference = Reference(result.accuracy, logits, result.reason)
         if result.status == "ok":
             deployed[name] = None if file is None else str(file)
     return tuple(results[name] for name in names), deployed
@@ -133,21 +138,24 @@ def _eager_reference(subject: Subject) -> Reference:
     subject.say("accuracy eager")
     try:
         session = _session(RUNTIMES["eager"], subject.artifact, None, subject.request)
-        return Reference(accuracy.score(session.run, _test_split(subject), subject.batch), "")
+        return Reference(*_scored(session, subject))
     except Exception as error:  # eager was not asked for: the runtimes that were lack their agreement and say why
-        return Reference(None, one_line(error))
+        return Reference(reason=one_line(error))
 
 
-def _try(runtime: Runtime, subject: Subject, reference: Reference) -> tuple[RuntimeResult, Path | None]:
-    """What `runtime` makes of the artifact, and the file it deploys. Whatever it raises becomes its result."""
+Tried = tuple[RuntimeResult, Path | None, NDArray[np.float32] | None]  # the file deployed, the first logits
+
+
+def _try(runtime: Runtime, subject: Subject, reference: Reference) -> Tried:
+    """What `runtime` makes of the artifact. Whatever it raises becomes its result."""
     if reason := runtime.unavailable(subject.request.device):
-        return RuntimeResult(runtime.name, "refused", reason), None
+        return RuntimeResult(runtime.name, "refused", reason), None, None
     try:
         return _measured(runtime, subject, reference)
     except RuntimeFailure as error:
-        return RuntimeResult(runtime.name, "refused", one_line(error)), None
+        return RuntimeResult(runtime.name, "refused", one_line(error)), None, None
     except Exception as error:  # a runtime may raise anything; the others go on
-        return RuntimeResult(runtime.name, "failed", f"{type(error).__name__}: {one_line(error)}"), None
+        return RuntimeResult(runtime.name, "failed", f"{type(error).__name__}: {one_line(error)}"), None, None
 
 
 def one_line(error: Exception, limit: int = 400) -> str:
@@ -156,32 +164,43 @@ def one_line(error: Exception, limit: int = 400) -> str:
     return text if len(text) <= limit else f"{text[: limit - 3]}..."
 
 
-def _measured(runtime: Runtime, subject: Subject, reference: Reference) -> tuple[RuntimeResult, Path | None]:
+def _measured(runtime: Runtime, subject: Subject, reference: Reference) -> Tried:
     request = subject.request
     subject.say(f"accuracy {runtime.name}")
     deployed = prepared(runtime, subject.artifact, Path(request.work))
     session = _session(runtime, subject.artifact, deployed, request)
-    counts = accuracy.score(session.run, _test_split(subject), subject.batch)
+    counts, logits = _scored(session, subject)
     if runtime.name == "eager":
-        reference = Reference(counts, "")
+        reference = Reference(counts, logits_as_read(subject.artifact.model, _test_split(subject), request.device))
     sessions = [session]
     if subject.dense is not None:
         file = prepared(runtime, subject.dense, Path(request.work))
         sessions.append(_session(runtime, subject.dense, file, request))
     latencies = _latencies(runtime.name, sessions, subject)
     used, no_energy = _energy(session, subject)
+    kernels = session.kernels()
     no_agreement = "" if reference.accuracy else f"no agreement: eager: {reference.reason}"
     result = RuntimeResult(
         runtime=runtime.name,
         status="ok",
         reason="; ".join(reason for reason in (no_agreement, no_energy) if reason),
-        kernels=session.kernels(),
+        kernels=kernels.words(),
+        kernel_counts=kernels.counts,
+        kernel_notes=kernels.notes,
         accuracy=counts,
         measurements=latencies[0] + used,
         dense_measurements=latencies[1] if len(latencies) > 1 else (),
         agreement=None if reference.accuracy is None else accuracy.agreement(counts, reference.accuracy),
+        logit_error=None if reference.logits is None else logit_error(logits, reference.logits),
     )
-    return result, deployed
+    return result, deployed, logits
+
+
+def _scored(session: Session, subject: Subject) -> tuple[Accuracy, NDArray[np.float32]]:
+    """Counts over the whole test split, and the logits of its first images."""
+    logits = FirstLogits()
+    counts = accuracy.score(session.run, _test_split(subject), subject.batch, logits.add)
+    return counts, logits.all()
 
 
 def _session(runtime: Runtime, artifact: Artifact, deployed: Path | None, request: ScoreRequest) -> Session:

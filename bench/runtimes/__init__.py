@@ -1,11 +1,14 @@
 """Runtimes: from a read artifact to a callable. Importing this imports no torch and no runtime's package."""
 
+from bench.runtimes.aoti import AotInductor
 from bench.runtimes.base import Runtime, RuntimeFailure, Session
 from bench.runtimes.eager import Eager
 from bench.runtimes.inductor import Inductor
 from bench.runtimes.onnxruntime import OnnxRuntime
 from bench.runtimes.openvino import OpenVino
 
-RUNTIMES: dict[str, Runtime] = {runtime.name: runtime for runtime in (Eager(), OnnxRuntime(), OpenVino(), Inductor())}
+RUNTIMES: dict[str, Runtime] = {
+    runtime.name: runtime for runtime in (Eager(), OnnxRuntime(), OpenVino(), Inductor(), AotInductor())
+}
 
 __all__ = ["RUNTIMES", "Runtime", "RuntimeFailure", "Session"]

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from bench.runtimes.kernels import Kernels
+
 if TYPE_CHECKING:
     from torch.fx import GraphModule
-
-SHARE_OF_ZEROS_WORTH_A_WORD = 0.1
 
 
 class RuntimeFailure(RuntimeError):
@@ -29,8 +29,8 @@ class Session(ABC):
         """float32 [n, c, h, w] -> float32 logits [n, classes]."""
 
     @abstractmethod
-    def kernels(self) -> str:
-        """What ran, as the runtime itself reports it: "int8 QLinearConv x20, int8 QGemm x1"."""
+    def kernels(self) -> Kernels:
+        """What multiplied, as the runtime itself reports it. Asked after a run: some choose their kernels in it."""
 
 
 class Runtime(ABC):
@@ -71,11 +71,3 @@ def one_line(error: BaseException, limit: int = 200) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     text = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
     return text if len(text) <= limit else text[: limit - 1] + "…"
-
-
-def word_on_zeros(zeros: int, weights: int) -> str:
-    """What dense kernels make of pruned weights, or nothing if hardly any is zero."""
-    share = zeros / max(weights, 1)
-    if share < SHARE_OF_ZEROS_WORTH_A_WORD:
-        return ""
-    return f" (dense fallback: the {100 * share:.0f} % of weights that are zero are multiplied)"

@@ -16,6 +16,7 @@ from bench.records import write_json
 from bench.runtimes.integer_bias import fit_biases
 from bench.runtimes.lowering import spelled_out
 from bench.runtimes.onnx_file import settings_of
+from bench.runtimes.precision import stored_half
 
 OPSET = 18
 _LARGEST_BATCH = 65536
@@ -48,7 +49,9 @@ def export(model: GraphModule, input_shape: tuple[int, ...], path: Path) -> None
         raise ValueError("the network works on batches of one size only")
     _drop_zero_biases(proto)
     fit_biases(proto)
-    write_json({"largest_weight_code": _largest_weight_code(proto)}, settings_of(path))
+    half = stored_half(model)
+    stored = {torch.float16: "f16", torch.bfloat16: "bf16"}.get(half, "f32") if half else "f32"
+    write_json({"largest_weight_code": _largest_weight_code(proto), "precision": stored}, settings_of(path))
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     onnx.save(proto, part)
     os.replace(part, path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 
@@ -11,6 +12,12 @@ import numpy as np
 def settings_of(path: Path) -> Path:
     """The file beside `path` that says what weights it holds; without it, sessions take the exact kernels."""
     return path.with_suffix(".json")
+
+
+def precision(path: Path) -> str:
+    """What the file's weights were stored in before they were exported: "f32", "f16" or "bf16"."""
+    settings = settings_of(path)
+    return json.loads(settings.read_text(encoding="utf-8")).get("precision", "f32") if settings.is_file() else "f32"
 
 
 def zeros(path: Path) -> tuple[int, int]:

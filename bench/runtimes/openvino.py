@@ -1,6 +1,7 @@
 """OpenVINO on the processor: runs the same .onnx file as ONNX Runtime, with its own int8 kernels.
 
 Float networks are held to float32: on some processors its default is silently bfloat16, which would be another row.
+Networks stored in bfloat16 are that row.
 """
 
 from __future__ import annotations

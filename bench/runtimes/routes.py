@@ -15,17 +15,17 @@ _WithRoutes = SpectralLinear | SpectralConv2d
 
 
 def routes_taken(module: nn.Module, image: tuple[int, ...], batches: Iterable[int], device: torch.device) -> str:
-    """ " (16 factored, 2 materialised)" for blank batches of images [c, h, w]; "" where no layer has a choice.
+    """ "16 factored, 2 materialised" for blank batches of images [c, h, w]; "" where no layer has a choice.
 
-    Batch sizes that differ are told apart: " (batch 1: 2 factored; batch 32: 2 fast)".
+    Batch sizes that differ are told apart: "batch 1: 2 factored; batch 32: 2 fast".
     """
     found = {batch: _counted(module, (batch, *image), device) for batch in sorted(set(batches))}
     if not any(found.values()):
         return ""
     words = {batch: ", ".join(f"{count} {route}" for route, count in counts.items()) for batch, counts in found.items()}
     if len(set(words.values())) == 1:
-        return f" ({next(iter(words.values()))})"
-    return " (" + "; ".join(f"batch {batch}: {word}" for batch, word in words.items()) + ")"
+        return next(iter(words.values()))
+    return "; ".join(f"batch {batch}: {word}" for batch, word in words.items())
 
 
 def _counted(module: nn.Module, shape: tuple[int, ...], device: torch.device) -> Counter[str]:

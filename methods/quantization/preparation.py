@@ -19,7 +19,7 @@ from methods.quantization.expansion import expand
 
 Grid = Literal["following", "fitted", "learned"]
 _FEWEST_BITS_OF_BASES = 7  # coarser codes of bases save no bytes; finer ones may saturate where those of weights do not
-_FRACTIONS = torch.linspace(1.0, 0.3, 29)  # of the widest step that the search for a channel's step tries
+_TRIES = 12  # steps that the search for a channel's step compares
 
 
 def check_bits_fields(bits: int, first_last_bits: int) -> None:
@@ -95,11 +95,11 @@ def fitted_steps(weight: Tensor, bits: int) -> Tensor:
     """The step of each output channel that rounds `weight` [out, ...] with the least squared error, [out].
 
     Below the step of the largest magnitude, weights beyond the last code saturate and all others are rounded finer,
-    which pays at few bits.
+    which pays at few bits: the narrowest that is tried is 0.37 of the widest at 2 bits and 0.87 of it at 8.
     """
     widest = weight_scale(weight, bits)
     best, found = torch.full_like(widest, torch.inf), widest
-    for fraction in _FRACTIONS.tolist():
+    for fraction in torch.linspace(1.0, 0.2 + bits / 12, _TRIES).tolist():
         step = fraction * widest
         error = (rounded(weight, step, bits) - weight).reshape(len(weight), -1).square().sum(1)
         found, best = torch.where(error < best, step, found), torch.minimum(error, best)

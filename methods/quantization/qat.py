@@ -19,12 +19,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+import torch
 from torch import nn
 from torch.fx import GraphModule
 
 from methods.base import CompressionMethod, Effect, Refused, Task
 from methods.folding import fold_batch_norms
 from methods.layers import LayerScope
+from methods.layers.activations import ActivationQuantizer
+from methods.layers.quantization import StepQuantizer
 from methods.quantization.biases import round_biases
 from methods.quantization.calibration import Observer, calibrate
 from methods.quantization.placement import activation_quantizers, place_quantizers
@@ -38,6 +41,7 @@ from methods.quantization.preparation import (
     why_not,
 )
 
+_FARTHEST = 4.0
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 
 
@@ -86,19 +90,33 @@ class QAT(CompressionMethod):
                 quantizer.learn()
             else:
                 quantizer.average()
-        model = task.finetune(model, lr_scale=self.lr_scale, at_step=freezing(model, self.freeze))
+        at_step = schedule(model, self.freeze)
+        model = task.finetune(model, lr_scale=self.lr_scale, at_step=at_step)
+        at_step(1.0)  # after the last step too
         for quantizer in activation_quantizers(model):
             quantizer.freeze()
         return round_biases(fold_batch_norms(freeze_grids(model.eval())))
 
 
-def freezing(model: nn.Module, after: float) -> Callable[[float], None]:
-    """The schedule that puts batch norms and quantisers of `model` in eval mode once a share `after` of the steps is
-    done: statistics and averaged ranges then stay, and batches are normalised as in the finished network."""
+def schedule(model: nn.Module, freeze: float) -> Callable[[float], None]:
+    """What happens at each step of training `model` on its grids.
+
+    Once a share `freeze` of the steps is done, batch norms and quantisers are put in eval mode: statistics and averaged
+    ranges then stay, and batches are normalised as in the finished network. Learned steps are held within a factor of
+    `_FARTHEST` of where they start: one bad gradient must not take a layer's values to a single code for good.
+    """
     modules = [*activation_quantizers(model), *(one for one in model.modules() if isinstance(one, _NORMS))]
+    learned = [
+        (one.step, one.step.detach().clone())
+        for one in model.modules()
+        if isinstance(one, ActivationQuantizer | StepQuantizer) and isinstance(getattr(one, "step", None), nn.Parameter)
+    ]
 
     def at_step(done: float) -> None:
-        if done >= after:
+        with torch.no_grad():
+            for step, start in learned:
+                step.copy_(step.clamp(start / _FARTHEST, start * _FARTHEST))
+        if done >= freeze:
             for module in modules:
                 module.eval()
 
