@@ -109,7 +109,7 @@ def write_package(model: GraphModule, input_shape: tuple[int, ...], path: Path) 
             package_aoti(str(package), files)  # type: ignore[arg-type]  # it takes names with files, as its text says
         except Exception as error:  # the compiler raises anything
             raise RuntimeFailure(f"AOTInductor fails: {one_line(error)}") from error
-        write_json({"kernels": _kernels(package) + _word_on_zeros(model)}, facts_of(path))
+        write_json({"kernels": _kernels(package) + word_on_zeros_of(model)}, facts_of(path))
         shutil.move(package, path)
 
 
@@ -151,7 +151,8 @@ def _kernels(package: Path) -> str:
     return ", ".join(words) or "generated kernels only"
 
 
-def _word_on_zeros(model: GraphModule) -> str:
+def word_on_zeros_of(model: GraphModule) -> str:
+    """What dense kernels make of the zeros among the stored weights of `model`."""
     from methods.layers import weights
 
     tensors = [getattr(layer, name) for _, layer, name in weights(model)]

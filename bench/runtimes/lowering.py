@@ -28,10 +28,47 @@ _TOP_OF_CLAMP: dict[object, float] = {
 
 def baked(model: GraphModule) -> GraphModule:
     """A copy without constraints: each tensor as the layer computes with it. Other tensors are shared, not copied."""
-    model = _sharing_copy(model)
+    model = sharing_copy(model)
     for layer in list(model.modules()):
         _bake(layer)
     return model
+
+
+def in_16_bits(model: GraphModule, dtype: torch.dtype) -> nn.Module:
+    """A copy of `baked` whose weights and activations are of `dtype`; takes float32 images.
+
+    Activation quantisers round in float32: their grid would not survive 8 bits.
+    """
+    low = baked(model)
+    grids = {path: one for path, one in modules_called(low).items() if isinstance(one, ActivationQuantizer)}
+    kept = {path: (one.scale.item(), int(one.zero_point.item())) for path, one in grids.items()}
+    low.to(dtype)
+    for path, (scale, zero_point) in kept.items():
+        replace_module(low, path, _RoundThenCast(scale, zero_point, dtype))
+    return _CastThenRun(low, dtype)
+
+
+class _RoundThenCast(nn.Module):
+    """An activation quantiser whose values go on in another type."""
+
+    def __init__(self, scale: float, zero_point: int, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.scale, self.zero_point, self.dtype = scale, zero_point, dtype
+
+    def forward(self, activations: Tensor) -> Tensor:
+        grid = (self.scale, self.zero_point, 0, LARGEST_CODE)
+        return torch.fake_quantize_per_tensor_affine(activations.float(), *grid).to(self.dtype)
+
+
+class _CastThenRun(nn.Module):
+    """A network on images of another type than float32."""
+
+    def __init__(self, network: nn.Module, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.network, self.dtype = network, dtype
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.network(images.to(self.dtype))
 
 
 def spelled_out(model: GraphModule) -> GraphModule:
@@ -41,9 +78,9 @@ def spelled_out(model: GraphModule) -> GraphModule:
     """
     import torch.ao.quantization.fx._decomposed  # noqa: F401  # defines the operations
 
-    model = _sharing_copy(model)
+    model = sharing_copy(model)
     _drop_clamps_that_rounding_does(model)
-    _give_each_call_a_layer(model)
+    give_each_call_a_layer(model)
     for path, layer in modules_called(model).items():
         if isinstance(layer, BasisTransform) and layer.bits is not None:
             layer = layer.plain()
@@ -105,7 +142,7 @@ def _drop_clamps_that_rounding_does(model: GraphModule) -> None:
     model.recompile()
 
 
-def _give_each_call_a_layer(model: GraphModule) -> None:
+def give_each_call_a_layer(model: GraphModule) -> None:
     """Copies layers that are called again: ONNX Runtime cannot rewrite codes that two kernels read (1.31.1)."""
     seen: set[str] = set()
     for node in model.graph.nodes:
@@ -134,7 +171,7 @@ def _bake(layer: nn.Module) -> None:
         setattr(layer, name, nn.Parameter(value, requires_grad=False))
 
 
-def _sharing_copy(model: GraphModule) -> GraphModule:
+def sharing_copy(model: GraphModule) -> GraphModule:
     """A copy whose tensors are new objects over the same memory: moving one to a device leaves the other there."""
     views: dict[int, Tensor] = {id(one): nn.Parameter(one.detach(), requires_grad=False) for one in model.parameters()}
     views |= {id(one): one.detach() for one in model.buffers()}

@@ -1,0 +1,60 @@
+"""int8 products on a GPU: quantised linear layers and convolutions as integer matrix products (`torch._int_mm`, which
+is cuBLASLt's int8 GEMM there), convolutions after unrolling their windows (im2col).
+
+Quantisers and what lies between the products stay float32. Runs on a processor too, where it is slow and serves to
+check the arithmetic. Grouped and dilated convolutions stay float32, and `kernels` says so.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bench.runtimes.base import Runtime, RuntimeFailure, Session
+
+if TYPE_CHECKING:
+    from torch.fx import GraphModule
+
+
+class Int8Gemm(Runtime):
+    name = "int8_gemm"
+
+    def unavailable(self, device: str) -> str | None:
+        from bench.runtimes.torch_session import no_such_device
+
+        return no_such_device(device)
+
+    def prepare(self, model: GraphModule, input_shape: tuple[int, ...], folder: Path) -> Path | None:
+        return None
+
+    def load(self, model: GraphModule | None, deployed: Path | None, *, threads: int, device: str) -> Session:
+        import torch
+
+        from bench.runtimes.aoti import word_on_zeros_of
+        from bench.runtimes.integer_products import with_integer_products
+        from bench.runtimes.torch_session import EagerSession
+
+        assert model is not None
+        torch.set_num_threads(threads)
+        lowered, products = with_integer_products(model)
+        if not products:
+            raise RuntimeFailure("no layer reads activations on an int8 grid with int8 weights: quantise it (ptq, qat)")
+        words = f"int8 _int_mm x{products}{word_on_zeros_of(model)}"
+        return Int8GemmSession(EagerSession(model, lowered.eval(), device), words)
+
+
+class Int8GemmSession(Session):
+    """A lowered network on a device."""
+
+    def __init__(self, lowered: Session, products: str) -> None:
+        """products: the integer ones, in words; the others `lowered` knows."""
+        self._lowered, self._products = lowered, products
+
+    def run(self, images: np.ndarray) -> np.ndarray:
+        return self._lowered.run(images)
+
+    def kernels(self) -> str:
+        rest = self._lowered.kernels()
+        return self._products if rest.startswith("no layer that multiplies") else f"{self._products}, {rest}"
