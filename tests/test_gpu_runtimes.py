@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from bench.artifact import ship
-from bench.runtimes import RUNTIMES, RuntimeFailure
+from bench.runtimes import RUNTIMES
 from bench.runtimes.integer_products import IntegerProduct, with_integer_products
 from methods.graph import trace
 from methods.layers.quantization import ActivationQuantizer
@@ -90,9 +90,12 @@ def test_a_wrong_grid_is_seen():
         assert np.abs(lowered(x).numpy() - logits(model, x)).max() > step_of_logits(model, x)
 
 
-def test_a_float_network_has_no_integer_product():
-    with pytest.raises(RuntimeFailure, match=r"no layer reads .* quantise it \(ptq, qat\)"):
-        load("int8_gemm", ship(network(Plain)))
+def test_a_float_network_runs_in_float_and_says_so():
+    """The dense row, which is timed beside every other."""
+    model, x = ship(network(Plain)), images(3)
+    session = load("int8_gemm", model)
+    assert np.allclose(session.run(x.numpy()), logits(model, x), rtol=1e-5, atol=1e-6)
+    assert session.kernels() == "fp32 Conv2d x3, fp32 Linear x2"  # one is called twice
 
 
 def test_pruned_codes_are_said_to_be_multiplied():

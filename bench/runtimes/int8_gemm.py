@@ -2,7 +2,8 @@
 is cuBLASLt's int8 GEMM there), convolutions after unrolling their windows (im2col).
 
 Quantisers and what lies between the products stay float32. Runs on a processor too, where it is slow and serves to
-check the arithmetic. Grouped and dilated convolutions stay float32, and `kernels` says so.
+check the arithmetic. Grouped and dilated convolutions stay float32, as does a network that is not quantised (the dense
+one, whose latency is taken beside the row's), and `kernels` says so.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bench.runtimes.base import Runtime, RuntimeFailure, Session
+from bench.runtimes.base import Runtime, Session
 
 if TYPE_CHECKING:
     from torch.fx import GraphModule
@@ -39,9 +40,7 @@ class Int8Gemm(Runtime):
         assert model is not None
         torch.set_num_threads(threads)
         lowered, products = with_integer_products(model)
-        if not products:
-            raise RuntimeFailure("no layer reads activations on an int8 grid with int8 weights: quantise it (ptq, qat)")
-        words = f"int8 _int_mm x{products}{word_on_zeros_of(model)}"
+        words = f"int8 _int_mm x{products}{word_on_zeros_of(model)}" if products else ""
         return Int8GemmSession(EagerSession(model, lowered.eval(), device), words)
 
 
@@ -49,7 +48,7 @@ class Int8GemmSession(Session):
     """A lowered network on a device."""
 
     def __init__(self, lowered: Session, products: str) -> None:
-        """products: the integer ones, in words; the others `lowered` knows."""
+        """products: the integer ones, in words, or nothing where there are none; the others `lowered` knows."""
         self._lowered, self._products = lowered, products
 
     def run(self, images: np.ndarray) -> np.ndarray:
@@ -57,4 +56,6 @@ class Int8GemmSession(Session):
 
     def kernels(self) -> str:
         rest = self._lowered.kernels()
-        return self._products if rest.startswith("no layer that multiplies") else f"{self._products}, {rest}"
+        if self._products and rest.startswith("no layer that multiplies"):
+            return self._products
+        return ", ".join(part for part in (self._products, rest) if part)
