@@ -80,6 +80,16 @@ def test_the_largest_codes_do_not_saturate():
     assert np.abs(load("int8_gemm", model).run(x.numpy()) - logits(model, x)).max() <= step_of_logits(model, x)
 
 
+def test_padding_before_a_layer_keeps_values_on_the_grid():
+    """Also where 0.0 is not code 0."""
+    torch.manual_seed(2)
+    model = nn.Sequential(nn.ZeroPad2d(2), nn.Conv2d(2, 3, 3), nn.Flatten(), nn.Linear(3 * 11 * 9, 4)).eval()
+    model = ship(PTQ().compress(trace(model), task()))
+    session, x = load("int8_gemm", model), images(5)
+    assert session.kernels().startswith("int8 _int_mm x2")
+    assert np.abs(session.run(x.numpy()) - logits(model, x)).max() <= step_of_logits(model, x)
+
+
 def test_a_wrong_grid_is_seen():
     """The law above, broken on purpose."""
     model, x = quantized(Residual), images(5)

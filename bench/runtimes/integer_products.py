@@ -16,8 +16,9 @@ from methods.layers.quantization import ActivationQuantizer, Dequantize
 
 _SHIFT = 128  # from uint8 codes to int8 ones
 _MULTIPLE, _FEWEST_ROWS = 8, 17  # what cuBLASLt asks of the sizes of its int8 product
-_MOVES_VALUES = (nn.Flatten, nn.MaxPool2d, nn.Identity, nn.Dropout)
-_MOVES_VALUES_CALLED = {torch.flatten, F.max_pool2d, "flatten", "view", "reshape"}
+# 0.0 is on every grid, so what pads with it or cuts off at it keeps values there
+_KEEPS_GRID = (nn.Flatten, nn.MaxPool2d, nn.Identity, nn.Dropout, nn.ZeroPad2d, nn.ReLU)
+_KEEPS_GRID_CALLED = {torch.flatten, F.max_pool2d, F.relu, torch.relu, "flatten", "view", "reshape", "contiguous"}
 
 
 def with_integer_products(model: GraphModule) -> tuple[GraphModule, int]:
@@ -117,15 +118,15 @@ def _product(layer: nn.Module, grid: ActivationQuantizer) -> IntegerProduct | No
 
 
 def _quantizer_before(node: fx.Node, layers: dict[str, nn.Module]) -> ActivationQuantizer | None:
-    """The quantiser whose values reach `node`, through what only moves values."""
+    """The quantiser whose grid `node` is on, through what leaves values on it."""
     while True:
         if node.op == "call_module":
             layer = layers[node.target]  # type: ignore[index]
             if isinstance(layer, ActivationQuantizer):
                 return layer
-            moves = isinstance(layer, _MOVES_VALUES)
+            keeps = isinstance(layer, _KEEPS_GRID)
         else:
-            moves = node.target in _MOVES_VALUES_CALLED
-        if not moves or not isinstance(node.args[0], fx.Node):
+            keeps = node.target in _KEEPS_GRID_CALLED
+        if not keeps or not isinstance(node.args[0], fx.Node):
             return None
         node = node.args[0]
