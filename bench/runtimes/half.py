@@ -31,7 +31,7 @@ class SixteenBits(Runtime):
     def load(self, model: GraphModule | None, deployed: Path | None, *, threads: int, device: str) -> Session:
         import torch
 
-        from bench.runtimes.lowering import in_16_bits
+        from bench.runtimes.sixteen_bits import in_16_bits
         from bench.runtimes.torch_session import EagerSession
 
         assert model is not None
