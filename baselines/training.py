@@ -69,6 +69,7 @@ def train(
     recipe: Recipe,
     seed: int,
     decay: Mapping[str, float] | None = None,
+    at_step: Callable[[float], None] | None = None,
     device: str = "cpu",
     snapshot: Path | None = None,
     on_epoch: Callable[[Epoch], None] | None = None,
@@ -78,7 +79,8 @@ def train(
     """Trains `model` in place, leaves it on `device` in eval mode and returns a line an epoch.
 
     lr: the peak. recipe: everything but the epochs and the peak. decay: factors on its weight decay, by name of
-    parameter. snapshot: file kept after each epoch and gone on from.
+    parameter. at_step: called before each step with the share of all steps that are done.
+    snapshot: file kept after each epoch and gone on from.
     on_epoch: called with each epoch trained in this sitting. on_batch: called with (epoch, batches done, batches).
     on_note: called with a line about a snapshot that cannot be used; training then starts over.
 
@@ -93,8 +95,9 @@ def train(
         for number in range(len(logs) + 1, epochs + 1):
             started = time.perf_counter()
             rates = _rates(number, epochs, data.steps(recipe.batch_size), lr, recipe.warmup)
+            schedule = _Schedule(rates, number - 1, epochs, at_step or (lambda _: None))
             loss, accuracy, samples = _train_epoch(
-                model, data, optimizer, rates, recipe, seed, number, device, on_batch
+                model, data, optimizer, schedule, recipe, seed, number, device, on_batch
             )
             validation = evaluate(model, data, "validation", device=device)
             seconds = time.perf_counter() - started
@@ -129,11 +132,27 @@ def _rates(epoch: int, epochs: int, steps: int, peak: float, warmup: float) -> l
     return [learning_rate(first + step, epochs * steps, peak, warmup) for step in range(steps)]
 
 
+@dataclass(frozen=True)
+class _Schedule:
+    """What changes from step to step of one epoch."""
+
+    rates: list[float]  # of its steps
+    epochs_done: int
+    epochs: int
+    at_step: Callable[[float], None]
+
+    def begin(self, step: int, optimizer: torch.optim.Optimizer) -> None:
+        """Makes ready for `step` of the epoch, from 0."""
+        for group in optimizer.param_groups:
+            group["lr"] = self.rates[step]
+        self.at_step((self.epochs_done + step / len(self.rates)) / self.epochs)
+
+
 def _train_epoch(
     model: nn.Module,
     data: ImageData,
     optimizer: torch.optim.Optimizer,
-    rates: list[float],
+    schedule: _Schedule,
     recipe: Recipe,
     seed: int,
     epoch: int,
@@ -150,8 +169,7 @@ def _train_epoch(
     batches = data.train_batches(recipe.batch_size, device=device, seed=seed, epoch=epoch, augment=recipe.augment)
     with _seeded(seed, epoch, device):
         for step, (images, labels) in enumerate(batches):  # [n, c, h, w], [n]
-            for group in optimizer.param_groups:
-                group["lr"] = rates[step]
+            schedule.begin(step, optimizer)
             with autocast_for(recipe.precision, device):
                 logits = model(images)  # [n, classes]
             loss = F.cross_entropy(logits.float(), labels, label_smoothing=recipe.label_smoothing)
@@ -163,11 +181,11 @@ def _train_epoch(
             loss_sum += loss.detach() * len(labels)
             correct += (logits.detach().argmax(1) == labels).sum()
             samples += len(labels)
-            if (step % every == 0 or step + 1 == len(rates)) and not math.isfinite(loss_sum.item()):
-                raise Diverged(f"the loss is {loss.item()} in epoch {epoch}, step {step + 1} of {len(rates)}, at "
-                               f"learning rate {rates[step]:.3g}: pass a smaller --lr")  # fmt: skip
+            if (step % every == 0 or step + 1 == len(schedule.rates)) and not math.isfinite(loss_sum.item()):
+                raise Diverged(f"the loss is {loss.item()} in epoch {epoch}, step {step + 1} of {len(schedule.rates)}, "
+                               f"at learning rate {schedule.rates[step]:.3g}: pass a smaller --lr")  # fmt: skip
             if on_batch:
-                on_batch(epoch, step + 1, len(rates))
+                on_batch(epoch, step + 1, len(schedule.rates))
     return loss_sum.item() / max(1, samples), correct.item() / max(1, samples), samples
 
 

@@ -7,27 +7,21 @@ noisy machine slows them alike. Writes what it measured and nothing else; more n
 from __future__ import annotations
 
 import argparse
-import os
-import shlex
 import statistics
-import sys
 import tempfile
 import time
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 
 import numpy as np
 
 from bench.artifact import Artifact, load
-from bench.environment import environment
+from bench.environment import cpu
+from bench.int8_goals import Goals, bound, size_line, speed_lines
 from bench.runtimes import RUNTIMES, RuntimeFailure, Session
+from bench.study_page import made_at, made_by
 
 _WARMUP = 5
-_LIMIT = """On a processor without VNNI instructions the arithmetic itself bounds the gain: one 256-bit float
-instruction multiplies and adds 8 pairs; int8 takes two multiplying instructions (vpmaddubsw, vpmaddwd) and an addition
-for 32 pairs. That is 16 pairs for each multiplying instruction against 8, so 2 times, where all time goes into products
-and both kernels are at their peak. With VNNI one instruction takes the 32 pairs, and the bound is 4 times."""
 
 
 @dataclass(frozen=True)
@@ -110,21 +104,13 @@ def _ms(seconds: tuple[float, ...]) -> str:
 
 def header() -> list[str]:
     """Where and with what the numbers were taken."""
-    place = environment()
-    changed = " with uncommitted changes" if place.get("commit_dirty") else ""
-    installed = {one.metadata["Name"]: one.version for one in metadata.distributions()}
-    wanted = ("torch", "onnxruntime", "openvino")
-    versions = ", ".join(f"{name} {installed[name]}" for name in wanted if name in installed)
     return [
         "# int8 against float32, the same network in the same runtime",
         "",
-        f"Generated {place['date']} at commit {place.get('commit', 'unknown')}{changed}, {versions}, "
-        f"on {place['cpu']['model']} ({', '.join(place['cpu']['flags'])}; {place['cpu']['usable_cores']} usable cores, "
-        f"load {os.getloadavg()[0]:.1f}).",
+        made_at(),
         "Median and quartiles in milliseconds; files are timed by turns in one process. Error: largest difference to "
         "the simulated int8 logits, in their standard deviations.",
-        "",
-        _LIMIT,
+        *bound(cpu()["flags"]),
     ]
 
 
@@ -132,11 +118,16 @@ def section(files: list[Path], arguments: argparse.Namespace) -> list[str]:
     """What was measured of one network: command, table, kernels."""
     artifact = load(files[0])
     size = "x".join(map(str, artifact.metadata["input_shape"]))
-    command = "python -m bench.int8_speed " + shlex.join(sys.argv[1:])
-    lines, timings = ["", f"## {artifact.metadata['net']} at {size}", "", f"`{command}`", ""], []
-    lines += [f"- {path.stem}: {load(path).metadata['chain']} on {artifact.metadata['dataset']}" for path in files] + [
-        ""
+    lines = [
+        "",
+        f"## {artifact.metadata['net']} at {size}",
+        "",
+        made_by("bench.int8_speed"),
+        "",
+        *file_table(files),
+        "",
     ]
+    timings: list[Timing] = []
     ran: list[str] = []
     for runtime in arguments.runtimes.split(","):
         if reason := RUNTIMES[runtime].unavailable("cpu"):
@@ -152,7 +143,31 @@ def section(files: list[Path], arguments: argparse.Namespace) -> list[str]:
             timings += found
         else:
             ran += [f"- {runtime}, {name}: {words}" for name, words in kernels.items()]
-    return [*lines, *table(timings), "", "Kernels, as each runtime reports them:", "", *ran]
+    lines += [*table(timings), "", "Kernels, as each runtime reports them:", "", *ran, "", "### Goals", ""]
+    return lines + goal_lines(timings, {path.stem: path.stat().st_size for path in files}, Goals())
+
+
+def file_table(files: list[Path]) -> list[str]:
+    """A Markdown table of what the files are and how large; the ratio is float32 bytes / its bytes."""
+    lines = ["| file | chain | data | bytes | ratio |", "|---|---|---|---|---|"]
+    for path in files:
+        about, size = load(path).metadata, path.stat().st_size
+        ratio = files[0].stat().st_size / size
+        lines.append(f"| {path.stem} | {about['chain']} | {about['dataset']} | {size:,} | {ratio:.2f} |")
+    return lines
+
+
+def goal_lines(timings: list[Timing], sizes: dict[str, int], goals: Goals) -> list[str]:
+    """Whether each file reaches the goals; `sizes`: bytes of each file, the float32 one first."""
+    float_bytes, *_ = sizes.values()
+    lines = []
+    for file, threads in dict.fromkeys((one.file, one.threads) for one in timings):
+        speedups: dict[str, dict[int, float]] = {}
+        for one in timings:
+            if (one.file, one.threads) == (file, threads):
+                speedups.setdefault(one.runtime, {})[one.batch] = one.speedup
+        lines += speed_lines(file, threads, speedups, goals)
+    return lines + [size_line(file, float_bytes, size, goals) for file, size in list(sizes.items())[1:]]
 
 
 def main() -> None:

@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
-import os
-import shlex
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,11 +17,11 @@ from pathlib import Path
 
 import torch
 
-from bench.environment import environment
 from bench.measure.memory import watch
 from bench.runtimes import RUNTIMES
 from bench.spectral_cases import Case, alexnet, convolution, convolution_pair, linear, linear_pair, resnet, step
 from bench.spectral_paths import convolution_choices, linear_choices, table
+from bench.study_page import made_at, made_by
 from methods.layers import SpectralConv2d, SpectralLinear
 
 _WARMUP = 2
@@ -153,18 +150,12 @@ def memory_rows() -> list[str]:
 
 def header() -> list[str]:
     """Where and with what the numbers were taken."""
-    place = environment()
-    changed = " with uncommitted changes" if place.get("commit_dirty") else ""
-    wanted = ("torch", "onnxruntime", "openvino")
-    versions = ", ".join(f"{name} {place['packages'][name]}" for name in wanted if name in place["packages"])
     return [
         "# Spectral layers against dense ones, the same work in the same process",
         "",
-        f"`python -m bench.spectral_speed {shlex.join(sys.argv[1:])}`".replace(" `", "`"),
+        made_by("bench.spectral_speed"),
         "",
-        f"Generated {place['date']} at commit {place.get('commit', 'unknown')}{changed}, {versions}, "
-        f"on {place['cpu']['model']} ({', '.join(place['cpu']['flags'])}; {place['cpu']['usable_cores']} usable cores, "
-        f"load {os.getloadavg()[0]:.1f}). One thread, float32.",
+        f"{made_at()} One thread, float32.",
         "Median and quartiles in milliseconds; dense and spectral run by turns in one process. Times are those of the "
         "thread at work, which other work on the machine lengthens less than those by the wall clock, whose ratio is "
         "also given. A sample is the mean of so many calls in a row (calls), the same on both sides. Single calls: the "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from torch import Tensor
@@ -59,10 +59,15 @@ def _compressed(job: Job, case: Case, index: int, before: Stage, narrator: Narra
         raise Refused(f"{stage.label}: {reason}")
 
     def finetune(
-        model: GraphModule, *, lr_scale: float = 1.0, full: bool = False, decay: Mapping[str, float] | None = None
+        model: GraphModule,
+        *,
+        lr_scale: float = 1.0,
+        full: bool = False,
+        decay: Mapping[str, float] | None = None,
+        at_step: Callable[[float], None] | None = None,
     ) -> GraphModule:
         epochs, lr = (recipe.epochs, recipe.lr) if full else (recipe.finetune_epochs, recipe.finetune_lr)
-        return trainer.train(model.to(job.device), epochs, lr * lr_scale, decay or {})
+        return trainer.train(model.to(job.device), epochs, lr * lr_scale, decay or {}, at_step)
 
     def calibration(count: int) -> Iterator[Tensor]:
         return calibration_images(job.data, count, seed=case.seed, device=job.device)
@@ -97,7 +102,14 @@ class _Trainer:
     calls: int = 0
     _here_s: float = 0.0  # seconds of the epochs run in this sitting
 
-    def train(self, model: GraphModule, epochs: int, lr: float, decay: Mapping[str, float]) -> GraphModule:
+    def train(
+        self,
+        model: GraphModule,
+        epochs: int,
+        lr: float,
+        decay: Mapping[str, float],
+        at_step: Callable[[float], None] | None = None,
+    ) -> GraphModule:
         job, meter = self.job, self.narrator.meter
         spent, share = meter.case_s, job.sizes.train_s(epochs)
         latest = "no epoch yet"
@@ -119,6 +131,7 @@ class _Trainer:
             lr=lr,
             recipe=self.case.source.recipe,
             decay=decay,
+            at_step=at_step,
             seed=self.case.seed + _SEEDS_APART * self.calls,
             device=job.device,
             snapshot=job.cache.snapshot(self.stage_id, self.calls),

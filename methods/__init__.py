@@ -3,7 +3,7 @@
 from methods.base import CompressionMethod, Pipeline, Task
 from methods.lowrank import LowRank
 from methods.pruning import MagnitudePruning
-from methods.quantization import PTQ, QAT
+from methods.quantization import PTQ, QAT, Dynamic, Half, WeightOnly
 from methods.spectral import DCT, DFT, DST, Hadamard, RandomBasis, Wavelet
 
 METHODS: dict[str, type[CompressionMethod]] = {
@@ -16,10 +16,28 @@ METHODS: dict[str, type[CompressionMethod]] = {
     "lowrank": LowRank,
     "ptq": PTQ,
     "qat": QAT,
+    "dynamic": Dynamic,
+    "weight_only": WeightOnly,
+    "half": Half,
     "prune": MagnitudePruning,
 }
 
 __all__ = [
-    "DCT", "DFT", "DST", "METHODS", "PTQ", "QAT", "CompressionMethod", "Hadamard", "LowRank", "MagnitudePruning",
-    "Pipeline", "RandomBasis", "Task", "Wavelet",
+    "DCT",
+    "DFT",
+    "DST",
+    "METHODS",
+    "PTQ",
+    "QAT",
+    "CompressionMethod",
+    "Dynamic",
+    "Hadamard",
+    "Half",
+    "LowRank",
+    "MagnitudePruning",
+    "Pipeline",
+    "RandomBasis",
+    "Task",
+    "Wavelet",
+    "WeightOnly",
 ]  # fmt: skip

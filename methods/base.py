@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import enum
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import ClassVar, Protocol
@@ -45,17 +45,29 @@ _WHY_NOT_AFTER = {
 _AS_IT_IS: Mapping[str, float] = MappingProxyType({})
 
 
+def _nothing(_done: float) -> None:
+    """The schedule of what has none."""
+
+
 class Finetune(Protocol):
     """The harness's training loop, bound to the data, the recipe's budget, the seed and the device."""
 
     def __call__(
-        self, model: GraphModule, *, lr_scale: float = 1.0, full: bool = False, decay: Mapping[str, float] = _AS_IT_IS
+        self,
+        model: GraphModule,
+        *,
+        lr_scale: float = 1.0,
+        full: bool = False,
+        decay: Mapping[str, float] = _AS_IT_IS,
+        at_step: Callable[[float], None] = _nothing,
     ) -> GraphModule:
         """Trains `model` in place for the recipe's fine-tuning epochs and returns it, in eval mode.
 
         lr_scale: factor on the recipe's learning rate.
         full: trains as the dense network was trained, for as many epochs and at its rate; the record counts them.
         decay: factors on the recipe's weight decay, by name of parameter.
+        at_step: called before each step with the share of the steps that are done, 0 at first, the model in train mode.
+        What it does must follow from that share alone: training may be cut off and go on in another process.
         """
         ...
 

@@ -11,7 +11,16 @@ import torch
 from torch import Tensor, fx, nn
 from torch.fx import GraphModule
 
-from methods.layers import BasisTransform, Mask, constrained_tensors, constraints, kind_of, original
+from methods.layers import (
+    BasisTransform,
+    Mask,
+    StepQuantizer,
+    WeightQuantizer,
+    constrained_tensors,
+    constraints,
+    kind_of,
+    original,
+)
 from methods.layers.affine import scale_and_shift
 
 _NORM_OF: dict[str | None, type[nn.Module]] = {
@@ -19,17 +28,19 @@ _NORM_OF: dict[str | None, type[nn.Module]] = {
     "Conv2d": nn.BatchNorm2d,
     "Linear": nn.BatchNorm1d,
 }
+_SCALES_WITH_CHANNELS = (Mask, WeightQuantizer, StepQuantizer)
 
 
 def fold_batch_norms(model: GraphModule) -> GraphModule:
     """Folds, in place, each batch norm that alone reads a convolution or linear layer; eval-mode outputs stay.
 
-    Left as they are: norms after layers of our own but `BasisTransform`, after weights under a constraint other than
-    `Mask`, after layers that are called twice or share tensors, and norms without running statistics. A linear layer
-    counts as giving [n, c], so one that gives [n, c, c] must not be followed by a batch norm of c channels.
+    Masks and grids per output channel scale with the channel: weights under these are folded like others, and their
+    codes stay. Left as they are: norms after layers of our own but `BasisTransform`, after weights under other
+    constraints, after layers that are called twice or share tensors, and norms without running statistics. A linear
+    layer counts as giving [n, c], so one that gives [n, c, c] must not be followed by a batch norm of c channels.
     """
     for node in list(model.graph.nodes):
-        if not _folds(model, node):
+        if not folds(model, node):
             continue
         layer, norm = model.get_submodule(node.args[0].target), model.get_submodule(node.target)
         _fold(layer, *scale_and_shift(norm))  # type: ignore[arg-type]
@@ -41,7 +52,7 @@ def fold_batch_norms(model: GraphModule) -> GraphModule:
     return model
 
 
-def _folds(model: GraphModule, node: fx.Node) -> bool:
+def folds(model: GraphModule, node: fx.Node) -> bool:
     """Whether `node` calls a batch norm that can be folded into the layer whose result it reads."""
     if node.op != "call_module" or not node.args or not isinstance(node.args[0], fx.Node):
         return False
@@ -53,7 +64,9 @@ def _folds(model: GraphModule, node: fx.Node) -> bool:
         return False
     if _outputs(layer) != norm.num_features:
         return False
-    if any(type(one) is not Mask for one in constraints(layer, "weight")) or constraints(layer, "bias"):
+    if any(type(one) not in _SCALES_WITH_CHANNELS for one in constraints(layer, "weight")) or constraints(
+        layer, "bias"
+    ):
         return False
     if any(constrained_tensors(norm)):
         return False
@@ -85,7 +98,7 @@ def _shares_tensors(model: GraphModule, layer: nn.Module) -> bool:
 
 
 def _fold(layer: nn.Module, scale: Tensor, shift: Tensor) -> None:
-    """w' = w * scale, b' = b * scale + shift; the original under a mask is scaled, so the zeros stay. [out], [out]."""
+    """w' = w * scale, b' = b * scale + shift; the original under constraints is scaled. [out], [out]."""
     if isinstance(layer, BasisTransform):
         layer.rescale(scale, shift)
         return
@@ -94,4 +107,7 @@ def _fold(layer: nn.Module, scale: Tensor, shift: Tensor) -> None:
         scaled = weight.double() * scale.view(-1, *(1,) * (weight.ndim - 1))
         weight.copy_(scaled)  # rounds once
         bias = shift if layer.bias is None else layer.bias.double() * scale + shift  # type: ignore[operator]
+        for constraint in constraints(layer, "weight"):
+            if isinstance(constraint, StepQuantizer):
+                constraint.rescale(scale)
     layer.bias = nn.Parameter(bias.to(weight.dtype), requires_grad=weight.requires_grad)

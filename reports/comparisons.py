@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from statistics import fmean
 
-from reports.statistics import difference, over_seeds, student_t
+from bench.intervals import difference, over_seeds
 from reports.sweeps import Curve, Panel, Point, Sample
 
 SAME_BYTES = 0.05  # of a file's size: a method that stores other things at the same setting is not compared there
@@ -69,10 +69,8 @@ def paired(pairs: Sequence[tuple[Share, Share]]) -> Difference:
     if len(pairs) == 1:
         counts = [(min(seen, max(0, round(share * seen))), seen) for share, seen in pairs[0]]
         return Difference(gaps[0], *difference(counts[0], counts[1]), 1)
-    spread = over_seeds(gaps)
-    std = max(spread.std, 1 / max(seen for pair in pairs for _, seen in pair))
-    half = student_t(0.975, len(gaps) - 1) * std / math.sqrt(len(gaps))
-    return Difference(spread.mean, spread.mean - half, spread.mean + half, len(gaps))
+    spread = over_seeds(gaps, smallest_std=1 / max(seen for pair in pairs for _, seen in pair))
+    return Difference(spread.mean, spread.low, spread.high, len(gaps))
 
 
 def counterpart(panel: Panel, curve: Curve, method: str) -> Curve | None:

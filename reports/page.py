@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from bench.records import RunRecord
+from reports.agreement import real_against_simulated
 from reports.cells import counted, markdown, one_line, percent, rounded
 from reports.crowd import LISTED, is_crowd, left_out, listed, named, shared_reasons
 from reports.findings import behind_dense, cannot_be_told_apart, drifting, reasons, unstable_timings
@@ -101,6 +102,7 @@ def _findings(records: Sequence[RunRecord]) -> str:
         ("Runtimes that compute something else than the stored network", drifting(records)),
         ("Rows more than 3 points below dense", behind_dense(records)),
         ("Rows that cannot be told apart from dense", cannot_be_told_apart(records)),
+        ("Real int8 against simulated", real_against_simulated(records)),
         ("Timings that are not steady", unstable_timings(records)),
         ("Notes", [f"`{one.label}`, seed {one.seed}: {markdown(n)}" for one in records for n in one.notes]),
     )

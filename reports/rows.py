@@ -7,8 +7,9 @@ from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
+from bench.intervals import UNBOUNDED, over_seeds, wilson
 from bench.records import Measurement, RunRecord, RuntimeResult
-from reports.statistics import UNBOUNDED, UNSTABLE_SPREAD, over_seeds, quartiles, wilson
+from reports.statistics import UNSTABLE_SPREAD, quartiles
 
 TEXT, WHOLE, NUMBER = "str", "Int64", "Float64"
 COLUMNS = {

@@ -12,12 +12,13 @@ from matplotlib.backend_bases import RendererBase
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from bench.intervals import Spread, over_seeds, wilson
 from bench.records import RunRecord, RuntimeResult
 from reports import labels
 from reports.cells import byte_unit, shortened
 from reports.crowd import CROWD, family, family_looks, is_crowd
 from reports.rows import DENSE, dense_first, find, first_scored, middle
-from reports.statistics import Spread, over_seeds, pareto_front, wilson
+from reports.statistics import pareto_front
 from reports.style import Look, log_axis, looks, new_figure, reserve_below, settle
 
 _LATENCY_AXIS = "latency of one image, % of the dense network's in the same process (log scale)"

@@ -1,16 +1,13 @@
-"""Statistics of what was measured: intervals, quartiles, spread over seeds, the Pareto front. Standard library only."""
+"""Statistics of what was measured: quartiles, what is beyond chance, the Pareto front. Standard library only."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
-from statistics import NormalDist, fmean, median, stdev
+from statistics import median
 
 UNSTABLE_SPREAD = 0.10  # interquartile range above this share of the median: the timing is called unstable
-
-UNBOUNDED = (-math.inf, math.inf)
 
 
 @dataclass(frozen=True)
@@ -25,48 +22,6 @@ class Quartiles:
     def spread(self) -> float:
         """Interquartile range over the median; 0 where the median is 0."""
         return (self.high - self.low) / self.median if self.median else 0.0
-
-
-@dataclass(frozen=True)
-class Spread:
-    """Mean over seeds, sample standard deviation and interval of the mean; NaN where one seed cannot tell."""
-
-    count: int
-    mean: float
-    std: float
-    low: float
-    high: float
-
-
-def wilson(correct: int, seen: int, confidence: float = 0.95) -> tuple[float, float]:
-    """The score interval of a proportion (Wilson 1927), as fractions in [0, 1]; (0, 1) where nothing was seen.
-
-    Raises:
-        ValueError: counts that are no proportion, or a confidence outside (0, 1).
-    """
-    if not 0 <= correct <= seen:
-        raise ValueError(f"correct must be between 0 and seen, got {correct} of {seen}")
-    if seen == 0:
-        return 0.0, 1.0
-    z = NormalDist().inv_cdf(0.5 + _checked(confidence) / 2)
-    share, scale = correct / seen, 1 + z * z / seen
-    middle = (share + z * z / (2 * seen)) / scale
-    half = z / scale * math.sqrt(share * (1 - share) / seen + z * z / (4 * seen * seen))
-    return (0.0 if correct == 0 else middle - half), (1.0 if correct == seen else middle + half)
-
-
-def difference(first: tuple[int, int], second: tuple[int, int], confidence: float = 0.95) -> tuple[float, float]:
-    """Interval of share(first) - share(second), each (correct, seen): Newcombe 1998, method 10, from two Wilson ones.
-
-    Independent samples are assumed; on the same images, where errors go together, it is wider than needed.
-    """
-    (a, n), (b, m) = first, second
-    low_a, high_a = wilson(a, n, confidence)
-    low_b, high_b = wilson(b, m, confidence)
-    if not n or not m:
-        return -1.0, 1.0
-    p, q = a / n, b / m
-    return p - q - math.hypot(p - low_a, high_b - q), p - q + math.hypot(high_a - p, q - low_b)
 
 
 def beyond_chance(count: int, trials: int, probability: float = 0.025) -> bool:
@@ -86,32 +41,6 @@ def quartiles(samples: Sequence[float]) -> Quartiles:
     return Quartiles(_quantile(ordered, 0.25), median(ordered), _quantile(ordered, 0.75))
 
 
-def over_seeds(values: Sequence[float], confidence: float = 0.95, limits: tuple[float, float] = UNBOUNDED) -> Spread:
-    """Mean, sample standard deviation and Student's t interval of the mean over the finite ones of `values`, cut to
-    `limits` (of a share: 0 and 1)."""
-    known = [value for value in values if math.isfinite(value)]
-    if not known:
-        return Spread(0, math.nan, math.nan, math.nan, math.nan)
-    mean = fmean(known)
-    if len(known) == 1:
-        return Spread(1, mean, math.nan, math.nan, math.nan)
-    std = stdev(known)
-    half = student_t(0.5 + _checked(confidence) / 2, len(known) - 1) * std / math.sqrt(len(known))
-    return Spread(len(known), mean, std, max(mean - half, limits[0]), min(mean + half, limits[1]))
-
-
-@cache
-def student_t(probability: float, freedom: int) -> float:
-    """The quantile of Student's t at `probability` in (0.5, 1), by bisection of the closed form for whole `freedom`."""
-    low, high = 0.0, 2.0
-    while _student_cdf(high, freedom) < probability:
-        high *= 2
-    for _ in range(100):
-        middle = (low + high) / 2
-        low, high = (middle, high) if _student_cdf(middle, freedom) < probability else (low, middle)
-    return high
-
-
 def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
     """Indices of the points (cost, value) that no other beats at lower or equal cost, in rising cost.
 
@@ -125,27 +54,8 @@ def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
     return front
 
 
-def _student_cdf(t: float, freedom: int) -> float:
-    """P(T <= t) for t >= 0: the finite sums of Abramowitz and Stegun, 26.7.3 and 26.7.4."""
-    angle = math.atan2(t, math.sqrt(freedom))
-    sine, cosine = math.sin(angle), math.cos(angle)
-    odd = freedom % 2
-    term, total = (cosine if odd else 1.0), 0.0
-    for k in range(odd, freedom - 1, 2):
-        total += term
-        term *= cosine * cosine * (k + 1) / (k + 2)
-    share = 2 / math.pi * (angle + sine * total) if odd else sine * total
-    return 0.5 + share / 2
-
-
 def _quantile(ordered: Sequence[float], share: float) -> float:
     position = share * (len(ordered) - 1)
     below = math.floor(position)
     above = min(below + 1, len(ordered) - 1)
     return ordered[below] + (ordered[above] - ordered[below]) * (position - below)
-
-
-def _checked(confidence: float) -> float:
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence must be in (0, 1), got {confidence}: pass 0.95 for 95 %")
-    return confidence

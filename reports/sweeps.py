@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
+from bench.intervals import over_seeds, wilson
 from bench.records import Accuracy, RunRecord
 from reports.chains import LEAST, Place, Stages, methods, names_of, placed, swept_settings, without
 from reports.rows import DENSE, first_scored, reference, same_runtime
-from reports.statistics import over_seeds, wilson
 
 BASES = ("dct", "dst", "dft", "wavelet", "hadamard")  # fixed orthonormal bases: what random_basis is the control of
 RANDOM = "random_basis"

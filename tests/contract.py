@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from methods.base import Effect
 from methods.graph import trace
 from tests.drawing import drawn
 
-WITHOUT_TRAINING = {"ptq"}  # every other method calls `finetune` once
+WITHOUT_TRAINING = {"ptq", "dynamic", "weight_only", "half"}  # every other method calls `finetune` once
 SHAPE = (2, 9, 7)  # [c, h, w], odd on purpose
 BUDGET = 2  # optimiser steps of one call of `finetune`
 
@@ -70,7 +70,13 @@ class Spy:
     inside: bool = False
 
     def finetune(
-        self, model: GraphModule, *, lr_scale: float = 1.0, full: bool = False, decay: Mapping[str, float] | None = None
+        self,
+        model: GraphModule,
+        *,
+        lr_scale: float = 1.0,
+        full: bool = False,
+        decay: Mapping[str, float] | None = None,
+        at_step: Callable[[float], None] = lambda done: None,
     ) -> GraphModule:
         self.calls.append(lr_scale)
         self.inside = True
@@ -78,7 +84,8 @@ class Spy:
         x, y = drawn(16, *SHAPE, seed=8).to(self.device), (torch.arange(16) % 10).to(self.device)
         optimiser = torch.optim.SGD(model.parameters(), lr=0.01 * lr_scale, momentum=0.9, weight_decay=1e-4)
         with torch.enable_grad():
-            for _ in range(BUDGET):
+            for step in range(BUDGET):
+                at_step(step / BUDGET)
                 optimiser.zero_grad(set_to_none=True)
                 F.cross_entropy(model(x), y).backward()
                 optimiser.step()

@@ -47,7 +47,13 @@ def labelled(count: int, seed: int) -> tuple[Tensor, Tensor]:
 
 
 def train(
-    model: GraphModule, *, lr_scale: float = 1.0, steps: int = 8, full: bool = False, decay: dict | None = None
+    model: GraphModule,
+    *,
+    lr_scale: float = 1.0,
+    steps: int = 8,
+    full: bool = False,
+    decay: dict | None = None,
+    at_step=lambda done: None,
 ) -> GraphModule:
     """Stands for the harness's training."""
     model.train()

@@ -104,13 +104,20 @@ def task(finetune=None) -> Task:
 
 
 def train_a_little(
-    model: GraphModule, *, lr_scale: float = 1.0, steps: int = 4, full: bool = False, decay: dict | None = None
+    model: GraphModule,
+    *,
+    lr_scale: float = 1.0,
+    steps: int = 4,
+    full: bool = False,
+    decay: dict | None = None,
+    at_step=lambda done: None,
 ) -> GraphModule:
     """Stands for the harness's fine-tuning."""
     model.train()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1 * lr_scale, momentum=0.9)
     x, y = images(16, seed=3), torch.arange(16) % 5
-    for _ in range(steps):
+    for step in range(steps):
+        at_step(step / steps)
         optimizer.zero_grad()
         F.cross_entropy(model(x), y).backward()
         optimizer.step()

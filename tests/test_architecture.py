@@ -14,7 +14,7 @@ MAY_IMPORT = {
     "methods": {"cuda_kernels"},
     "baselines": {"methods.base"},
     "bench": {"methods.base", "methods.graph", "methods.layers", "methods.folding", "baselines"},
-    "reports": {"bench.records", "cuda_kernels.results"},
+    "reports": {"bench.records", "bench.intervals", "cuda_kernels.results"},
 }
 ENTRY_POINTS = {"cuda_kernels/__main__.py": {"reports.kernels", "bench.environment"}}  # these put the parts together
 HEAVY = {"torch", "torchvision", "numpy", "onnx", "onnxruntime"}  # libraries that drawing a report must not need
@@ -155,6 +155,7 @@ def test_reports_need_neither_torch_nor_a_runtime(tmp_path):
     assert (done.returncode, done.stdout.strip()) == (0, "[]"), done.stderr
 
 
-def test_records_need_the_standard_library_alone():
-    ours = imported((ROOT / "bench" / "records.py").read_text())
+@pytest.mark.parametrize("name", ["records", "intervals"])
+def test_what_reports_share_with_the_harness_needs_the_standard_library_alone(name):
+    ours = imported((ROOT / "bench" / f"{name}.py").read_text())
     assert {name.split(".")[0] for name in ours} <= sys.stdlib_module_names

@@ -9,7 +9,7 @@ from bench.artifact import ship
 from bench.runtimes import RUNTIMES
 from bench.runtimes.integer_products import IntegerProduct, with_integer_products
 from methods.graph import trace
-from methods.layers.quantization import ActivationQuantizer
+from methods.layers.activations import ActivationQuantizer
 from methods.pruning import MagnitudePruning
 from methods.quantization import PTQ
 from tests.quantization_example import CONVOLUTIONS, KINDS, LINEARS, Depthwise, Plain, Residual, images, network, task

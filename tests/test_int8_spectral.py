@@ -23,7 +23,8 @@ from methods.layers import (
     original,
     weights,
 )
-from methods.layers.quantization import ActivationQuantizer, WeightQuantizer
+from methods.layers.activations import ActivationQuantizer
+from methods.layers.quantization import WeightQuantizer
 from methods.quantization import placement
 from methods.quantization.expansion import expand
 from tests.drawing import drawn, filled
@@ -276,9 +277,7 @@ def test_the_multiplications_are_those_of_the_spectral_network(monkeypatch):
 
 
 def test_bits_of_the_bases_follow_those_of_the_weights_down_to_7():
-    bits = {
-        n: {one.bits for one in transforms(METHODS["ptq"](weight_bits=n).compress(result(), task()))} for n in (8, 7, 3)
-    }
+    bits = {n: {one.bits for one in transforms(METHODS["ptq"](bits=n).compress(result(), task()))} for n in (8, 7, 3)}
     assert bits == {8: {8}, 7: {7}, 3: {7}}
 
 

@@ -12,7 +12,7 @@ from tests.contract import CHAINS, DEFAULTS, Spy, network, outputs, stored, stor
 
 
 class Sentinel(Spy):
-    def finetune(self, model, *, lr_scale=1.0, full=False, decay=None):
+    def finetune(self, model, *, lr_scale=1.0, full=False, decay=None, at_step=None):
         raise AssertionError("something ran")
 
 

@@ -11,10 +11,8 @@ from bench.artifact import ship
 from methods.base import Refused
 from methods.graph import trace
 from methods.layers import constrained_tensors, constraints, original, weights
-from methods.layers.quantization import (
-    ActivationQuantizer,
-    WeightQuantizer,
-)
+from methods.layers.activations import ActivationQuantizer
+from methods.layers.quantization import StepQuantizer, WeightQuantizer
 from methods.pruning import MagnitudePruning
 from methods.quantization import PTQ, QAT
 from methods.quantization.calibration import calibrate
@@ -62,7 +60,7 @@ def test_the_output_is_not_rounded(kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_stored_weight_is_on_a_grid_and_batch_norms_after_convolutions_are_gone(kind):
     model = PTQ().compress(network(kind), task())
-    assert all(isinstance(constraints(layer, name)[-1], WeightQuantizer) for _, layer, name in weights(model))
+    assert all(isinstance(constraints(layer, name)[-1], StepQuantizer) for _, layer, name in weights(model))
     for node in nodes_of(model, nn.BatchNorm2d):
         assert node.args[0] not in nodes_of(model, nn.Conv2d)
 
@@ -79,7 +77,7 @@ def test_a_spectral_network_has_quantised_coefficients_and_no_quantiser_where_no
     model = PTQ(layers="linear").compress(spectral, task())
     quantised = [constraints(layer, name) for _, layer, name in weights(model, "linear")]
     assert len(quantised) == 2
-    assert all(isinstance(one[-1], WeightQuantizer) for one in quantised)
+    assert all(isinstance(one[-1], StepQuantizer) for one in quantised)
     assert not activation_quantizers(model)
 
 
@@ -87,12 +85,12 @@ def test_a_spectral_network_has_quantised_coefficients_and_no_quantiser_where_no
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("observer", ["mse", "minmax"])
+@pytest.mark.parametrize("observer", ["histogram", "minmax", "percentile"])
 def test_ptq_stays_close_to_the_float_network_and_closer_with_more_bits(kind, observer):
     model, x = network(kind), images(32, seed=5)
     errors = []
     for bits in (2, 8):
-        quantised = PTQ(weight_bits=bits, observer=observer).compress(model, task())
+        quantised = PTQ(bits=bits, observer=observer).compress(model, task())
         with torch.no_grad():
             errors.append(((quantised(x) - model(x)).norm() / model(x).norm()).item())
     assert errors[1] < 0.06
@@ -155,21 +153,25 @@ class NotTrainedOnTheGrid(AssertionError):
     pass
 
 
-def train_and_watch(model, *, lr_scale=1.0, full=False, decay=None):
+def train_and_watch(model, *, lr_scale=1.0, full=False, decay=None, at_step=lambda done: None):
     """Fine-tuning that fails unless every layer multiplies rounded weights with rounded activations in train mode."""
     watched = []
 
     def watch(layer, inputs):
         if layer.training:
             (values,) = inputs
-            rounded = WeightQuantizer()(layer.weight.detach())
-            if not torch.allclose(rounded, layer.weight.detach(), rtol=1e-5, atol=0) or len(values.unique()) > 2 * 256:
+            grids = [one for one in constraints(layer, "weight") if isinstance(one, WeightQuantizer | StepQuantizer)]
+            if not grids or len(values.detach().unique()) > 256:
+                raise NotTrainedOnTheGrid(layer)
+            weight = layer.weight.detach()
+            codes = weight / grids[-1].scale(weight).detach().view(-1, 1, 1, 1)
+            if not torch.allclose(codes, codes.round(), atol=1e-3) or codes.abs().max() > 2 ** (grids[-1].bits - 1):
                 raise NotTrainedOnTheGrid(layer)
             watched.append(layer)
 
     hooks = [layer.register_forward_pre_hook(watch) for layer in model.modules() if isinstance(layer, nn.Conv2d)]
     try:
-        train_a_little(model, lr_scale=lr_scale)
+        train_a_little(model, lr_scale=lr_scale, at_step=at_step)
     finally:
         for hook in hooks:
             hook.remove()
@@ -191,23 +193,24 @@ class WeightsOnly(QAT):
     """Offender: activations are not rounded while training."""
 
     def compress(self, model, task):
-        def without_activations(quantised, *, lr_scale=1.0):
+        def without_activations(quantised, *, lr_scale=1.0, at_step):
             for quantizer in activation_quantizers(quantised):
                 quantizer._set_mode("calibrating")
-            return task.finetune(quantised, lr_scale=lr_scale)
+            return task.finetune(quantised, lr_scale=lr_scale, at_step=at_step)
 
         return super().compress(model, type(task)(without_activations, task.calibration))
 
 
+@pytest.mark.parametrize("ranges", ["learned", "averaged"])
 @pytest.mark.parametrize("kind", [Plain, Residual])
-def test_qat_trains_on_the_grid(kind):
+def test_qat_trains_on_the_grid(kind, ranges):
     calls = []
 
-    def finetune(model, *, lr_scale=1.0, full=False, decay=None):
-        calls.append(train_and_watch(model, lr_scale=lr_scale))  # fails where a layer leaves the grid
+    def finetune(model, *, lr_scale=1.0, full=False, decay=None, at_step=None):
+        calls.append(train_and_watch(model, lr_scale=lr_scale, at_step=at_step))  # fails where a layer leaves the grid
         return calls[-1]
 
-    QAT().compress(network(kind), task(finetune))
+    QAT(ranges=ranges).compress(network(kind), task(finetune))
     assert len(calls) == 1
 
 
@@ -219,7 +222,7 @@ def test_training_off_the_grid_is_caught(offender):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_stored_tensor_gets_a_gradient_through_the_rounding(kind):
-    def look(model, *, lr_scale=1.0):
+    def look(model, *, lr_scale=1.0, at_step):
         model.train()(images(8)).square().sum().backward()
         for path, layer, name in weights(model):
             assert original(layer, name).grad.abs().sum() > 0, path
@@ -230,9 +233,10 @@ def test_every_stored_tensor_gets_a_gradient_through_the_rounding(kind):
 
 def test_training_on_the_grid_moves_weights_and_lowers_the_loss():
     x, y = images(16, seed=3), torch.arange(16) % 5
-    before = PTQ(weight_bits=4).compress(network(Residual), task())
-    after = QAT(weight_bits=4).compress(
-        network(Residual), task(lambda model, lr_scale: train_a_little(model, lr_scale=lr_scale, steps=30))
+    before = PTQ(bits=4).compress(network(Residual), task())
+    after = QAT(bits=4).compress(
+        network(Residual),
+        task(lambda model, lr_scale, at_step: train_a_little(model, lr_scale=lr_scale, steps=30, at_step=at_step)),
     )
     with torch.no_grad():
         assert nn.functional.cross_entropy(after(x), y) < nn.functional.cross_entropy(before(x), y)
@@ -250,7 +254,7 @@ def test_ranges_are_frozen_when_training_is_over():
 def test_the_learning_rate_is_scaled_as_asked():
     seen = []
 
-    def finetune(model, *, lr_scale=1.0, full=False, decay=None):
+    def finetune(model, *, lr_scale=1.0, full=False, decay=None, at_step=None):
         seen.append(lr_scale)
         return model.eval()
 

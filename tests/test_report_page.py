@@ -1,5 +1,6 @@
 """The page and the files of a report."""
 
+import dataclasses
 import hashlib
 import re
 import subprocess
@@ -9,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from bench.records import write_json
+from bench.records import RunRecord, write_json
 from reports import draw, load_run
 from reports.figures import FIGURES
 from reports.page import page
-from tests.records_example import example, failed, record, write_run
+from tests.records_example import example, failed, record, with_runtime, write_run
 
 
 def test_page_holds_command_environment_and_checksums() -> None:
@@ -47,6 +48,56 @@ def test_rows_within_chance_of_dense_are_named() -> None:
     section = text[text.index("## Rows that cannot be told apart") :].split("\n## ")[0]
     assert "`qat`" in section
     assert "`dct`" not in section
+
+
+def int8_section(records: list[RunRecord]) -> list[str]:
+    text = page(records, title="t", command="c")
+    start = text.index("## Real int8 against simulated")
+    return [line for line in text[start:].split("\n## ")[0].splitlines() if line.startswith("- ")]
+
+
+def agreeing(one: RunRecord, *agreements: float | None) -> RunRecord:
+    """The record with the agreements of its runtimes after eager."""
+    changed = [dataclasses.replace(r, agreement=a) for r, a in zip(one.runtimes[1:], agreements, strict=True)]
+    return dataclasses.replace(one, runtimes=(one.runtimes[0], *changed))
+
+
+def test_int8_rows_are_held_against_their_simulation_the_lowest_first() -> None:
+    dense, runtimes = agreeing(record("dense"), 0.5), ("eager", "onnxruntime", "openvino")
+    ptq = agreeing(record("ptq", runtimes=runtimes), 0.9988, 0.995)
+    assert int8_section([dense, ptq]) == [
+        "- They agree: at least 99.5 % of test predictions are those of the simulation in 2 of 2 rows and runtimes "
+        "that ran; the lowest is 99.50 %.",
+        "- `ptq`, seed 0 in openvino: 99.50 %",
+        "- `ptq`, seed 0 in onnxruntime: 99.88 %",
+    ]
+    qat = agreeing(record("qat", runtimes=runtimes), 0.9949, 1.0)
+    verdict, lowest, *_ = int8_section([dense, ptq, qat])
+    assert verdict.startswith("- They do not all agree: ")
+    assert "in 3 of 4 rows and runtimes that ran; the lowest is 99.49 %" in verdict
+    assert lowest == "- `qat`, seed 0 in onnxruntime: 99.49 %"
+
+
+def test_an_agreement_that_is_not_known_is_no_agreement() -> None:
+    ptq = record("ptq")
+    unknown = with_runtime(agreeing(ptq, None), "onnxruntime", reason="no agreement: eager: it broke")
+    verdict, line = int8_section([record("dense"), unknown])
+    assert verdict.startswith("- They do not all agree: ")
+    assert "in 0 of 1 rows and runtimes that ran." in verdict
+    assert line == "- `ptq`, seed 0 in onnxruntime: not known (no agreement: eager: it broke)"
+
+
+def test_a_run_without_int8_says_nothing_of_it() -> None:
+    assert "Real int8" not in page([record("dense"), record("dct")], title="t", command="c")
+
+
+@pytest.mark.parametrize(
+    "kernels", ["u8 Convolution jit_avx2_I8 x17", "int8 onednn.qconv_pointwise x20", "i8 MatMul x1"]
+)
+def test_int8_is_known_by_any_runtimes_words(kernels: str) -> None:
+    one = with_runtime(record("ptq", runtimes=("openvino", "inductor")), "openvino", kernels=kernels)
+    one = with_runtime(one, "inductor", kernels="fp32 addmm x1")
+    assert len(int8_section([one])) == 3
 
 
 def digests(folder: Path) -> dict[str, str]:

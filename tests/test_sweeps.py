@@ -52,10 +52,10 @@ def test_settings_that_are_not_swept_tell_curves_apart_and_chains_have_their_own
 
 
 def test_of_two_numbers_the_one_with_more_values_is_swept() -> None:
-    chains = [f"qat:weight_bits={bits}:lr_scale={scale}" for bits in (8, 6, 4, 2) for scale in (0.1, 0.2, 0.3)]
+    chains = [f"qat:bits={bits}:lr_scale={scale}" for bits in (8, 6, 4, 2) for scale in (0.1, 0.2, 0.3)]
     [panel] = sweeps([record(chain, like="qat") for chain in chains])
     assert [curve.name for curve in panel.curves] == [f"qat:lr_scale={scale}" for scale in (0.1, 0.2, 0.3)]
-    assert {point.text.partition("=")[0] for curve in panel.curves for point in curve.points} == {"weight_bits"}
+    assert {point.text.partition("=")[0] for curve in panel.curves for point in curve.points} == {"bits"}
 
 
 def test_text_with_colons_and_signs_is_read_back() -> None:

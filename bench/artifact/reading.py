@@ -78,7 +78,8 @@ def _rebuild(frame: Frame) -> Artifact:
     for row in header.layers:
         if row.same_as is None:
             own = {name: stored[f"{row.path}.{name}"] for name in expected_tensors(sketches[row.path])}
-            layer = build_layer(row, sketches[row.path], _computing_type(own.values()))
+            plain = [one for name, one in own.items() if not name.startswith("parametrizations.")]  # read as they are
+            layer = build_layer(row, sketches[row.path], _computing_type(plain))
             _fill(layer, {name: tensors[f"{row.path}.{name}"] for name in own})
             sketches[row.path] = layer
         place(root, row.path, sketches[row.same_as or row.path])

@@ -201,10 +201,14 @@ def _session(runtime: Runtime, artifact: Artifact, deployed: Path | None, reques
     return runtime.load(artifact.model, deployed, threads=request.threads, device=request.device)
 
 
-def _test_split(subject: Subject) -> Iterator[tuple[NDArray[np.float32], NDArray[np.int64]]]:
-    """Images [n, c, h, w] and labels [n] of the whole test split."""
-    for images, labels in subject.data.batches("test", subject.batch, device="cpu"):
+def test_split(data: datasets.ImageData, batch: int) -> Iterator[tuple[NDArray[np.float32], NDArray[np.int64]]]:
+    """Images [n, c, h, w] and labels [n] of the whole test split, at most `batch` at once."""
+    for images, labels in data.batches("test", batch, device="cpu"):
         yield np.ascontiguousarray(images.numpy()), labels.numpy()
+
+
+def _test_split(subject: Subject) -> Iterator[tuple[NDArray[np.float32], NDArray[np.int64]]]:
+    return test_split(subject.data, subject.batch)
 
 
 def _images(subject: Subject, batch: int) -> NDArray[np.float32]:

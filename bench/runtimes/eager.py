@@ -30,8 +30,9 @@ class Eager(Runtime):
         import torch
 
         from bench.runtimes.lowering import baked
+        from bench.runtimes.precision import in_stored_precision
         from bench.runtimes.torch_session import EagerSession
 
         assert model is not None
         torch.set_num_threads(threads)
-        return EagerSession(model, baked(model).eval(), device)
+        return EagerSession(model, in_stored_precision(baked(model), model, device).eval(), device)

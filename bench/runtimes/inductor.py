@@ -33,9 +33,10 @@ class Inductor(Runtime):
         import torch._inductor.config
 
         from bench.runtimes.lowering import spelled_out
+        from bench.runtimes.precision import in_stored_precision
         from bench.runtimes.torch_session import InductorSession
 
         assert model is not None
         torch.set_num_threads(threads)
         torch._inductor.config.freezing = True  # as an option of torch.compile, tracing would not see it
-        return InductorSession(model, spelled_out(model).eval(), device)
+        return InductorSession(model, in_stored_precision(spelled_out(model), model, device).eval(), device)

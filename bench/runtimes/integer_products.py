@@ -12,7 +12,8 @@ from torch.nn.utils import parametrize
 from bench.runtimes.lowering import baked, give_each_call_a_layer, sharing_copy
 from methods.graph import modules_called, replace_module
 from methods.layers import constraints, original
-from methods.layers.quantization import ActivationQuantizer, Dequantize
+from methods.layers.activations import ActivationQuantizer
+from methods.layers.quantization import Dequantize
 
 _SHIFT = 128  # from uint8 codes to int8 ones
 _MULTIPLE, _FEWEST_ROWS = 8, 17  # what cuBLASLt asks of the sizes of its int8 product

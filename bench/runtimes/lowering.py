@@ -8,18 +8,26 @@ from __future__ import annotations
 
 import copy
 import math
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.fx import GraphModule
 from torch.nn.utils import parametrize
 
+from bench.runtimes.integer_onnx import RoundDynamically, in_integers
 from methods.graph import modules_called, replace_module
 from methods.layers import BasisTransform, constrained_tensors, constraints, kind_of, release
-from methods.layers.quantization import LARGEST_CODE, ActivationQuantizer, Dequantize, largest_weight_code
+from methods.layers.activations import LARGEST_CODE, SMALLEST_RANGE, ActivationQuantizer, DynamicQuantizer
+from methods.layers.quantization import Dequantize, largest_weight_code
 
+Target = Literal["compiler", "onnx"]
 _INT8_KERNELS: tuple[type[nn.Module], ...] = (nn.Conv1d, nn.Conv2d, nn.Linear)
+_MOVES_VALUES = {
+    "MaxPool2d", "AdaptiveMaxPool2d", "Flatten", "Unflatten", torch.flatten, torch.reshape, F.max_pool2d,
+    F.adaptive_max_pool2d, "view", "reshape", "flatten",
+}  # fmt: skip
 _TOP_OF_CLAMP: dict[object, float] = {
     "ReLU": math.inf, F.relu: math.inf, torch.relu: math.inf, "relu": math.inf, "relu_": math.inf,
     "ReLU6": 6.0, F.relu6: 6.0,
@@ -34,23 +42,32 @@ def baked(model: GraphModule) -> GraphModule:
     return model
 
 
-def spelled_out(model: GraphModule) -> GraphModule:
-    """A copy of a shipped network in which quantisation is `torch.ops.quantized_decomposed` operations.
+def spelled_out(model: GraphModule, target: Target = "compiler") -> GraphModule:
+    """A copy of a shipped network in which quantisation is `torch.ops.quantized_decomposed` operations, or ONNX's
+    integer operators where activations are rounded dynamically and the target is ONNX.
 
     Weights stay int8 codes only where an int8 kernel may read them; layers of our own compute in float32.
     """
     import torch.ao.quantization.fx._decomposed  # noqa: F401  # defines the operations
 
     model = sharing_copy(model)
+    if not any(isinstance(one, ActivationQuantizer | DynamicQuantizer) for one in model.modules()):
+        return baked(model)
     _drop_clamps_that_rounding_does(model)
     give_each_call_a_layer(model)
+    if target == "onnx":
+        _round_dynamically_in_onnx(model)
+    else:
+        _round_again_before_kernels(model)
     for path, layer in modules_called(model).items():
         if isinstance(layer, BasisTransform) and layer.bits is not None:
             layer = layer.plain()
             replace_module(model, path, layer)
+        if isinstance(layer, DynamicQuantizer):
+            replace_module(model, path, _RoundDynamically())
         if isinstance(layer, ActivationQuantizer):
             replace_module(model, path, _Round(layer.scale.item(), int(layer.zero_point.item())))
-        elif parametrize.type_before_parametrizations(layer) in _INT8_KERNELS:
+        elif _has_int8_kernels(layer):
             _spell_out_weights(layer)
     for layer in list(model.modules()):
         if not any(
@@ -72,6 +89,16 @@ class _Round(nn.Module):
         return ops.dequantize_per_tensor(ops.quantize_per_tensor(activations, *grid), *grid)
 
 
+class _RoundDynamically(nn.Module):
+    """A dynamic quantiser as operations; the compiler knows them in this order."""
+
+    def forward(self, activations: Tensor) -> Tensor:
+        ops = torch.ops.quantized_decomposed
+        scale, zero_point = ops.choose_qparams.tensor(activations, 0, LARGEST_CODE, SMALLEST_RANGE, torch.uint8)
+        grid = (scale, zero_point, 0, LARGEST_CODE, torch.uint8)
+        return ops.dequantize_per_tensor.tensor(ops.quantize_per_tensor.tensor(activations, *grid), *grid)
+
+
 class _ReadCodes(nn.Module):
     """`Dequantize` as one operation."""
 
@@ -88,6 +115,52 @@ class _ReadCodes(nn.Module):
         return torch.ops.quantized_decomposed.dequantize_per_channel(
             codes, self.scale, self.zero_point, 0, -largest, largest, torch.int8
         )
+
+
+def _round_dynamically_in_onnx(model: GraphModule) -> None:
+    """Puts ONNX's integer operators for the layers that read dynamically rounded values, where these can do it."""
+    layers = modules_called(model)
+    for node in list(model.graph.nodes):
+        if node.op != "call_module" or not isinstance(layers[node.target], DynamicQuantizer):
+            continue
+        integer = {user: made for user in node.users if (made := in_integers(layers[user.target])) is not None}
+        if len(integer) == len(node.users):
+            replace_module(model, node.target, RoundDynamically())
+            for user, layer in integer.items():
+                replace_module(model, user.target, layer)
+
+
+def _round_again_before_kernels(model: GraphModule) -> None:
+    """Puts a quantiser of the same grid before each layer that reads one through what only moves values: the compiler
+    sees an int8 kernel only where the two meet, and rounding again changes nothing."""
+    layers = modules_called(model)
+    for node in list(model.graph.nodes):
+        if (
+            node.op != "call_module"
+            or parametrize.type_before_parametrizations(layers[node.target]) not in _INT8_KERNELS
+        ):
+            continue
+        before = node.args[0]
+        while (step := _only_reads(model, before)) is not None:
+            before = step
+        quantizer = layers.get(before.target) if before.op == "call_module" else None
+        if before is not node.args[0] and isinstance(quantizer, ActivationQuantizer):
+            path = f"{before.target}_{node.name}_again"
+            model.add_submodule(path, copy.deepcopy(quantizer))
+            with model.graph.inserting_before(node):
+                again = model.graph.call_module(path, (node.args[0],))
+            node.replace_input_with(node.args[0], again)
+    model.recompile()
+
+
+def _has_int8_kernels(layer: nn.Module) -> bool:
+    return parametrize.type_before_parametrizations(layer) in _INT8_KERNELS
+
+
+def _only_reads(model: GraphModule, node: fx.Node) -> fx.Node | None:
+    """What `node` moves or picks values of, or None if it computes new ones."""
+    target = kind_of(model.get_submodule(str(node.target))) if node.op == "call_module" else node.target
+    return node.all_input_nodes[0] if target in _MOVES_VALUES else None
 
 
 def _drop_clamps_that_rounding_does(model: GraphModule) -> None:

@@ -32,7 +32,7 @@ def export(model: GraphModule, input_shape: tuple[int, ...], path: Path) -> None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about the exporter's own insides
         program = torch.onnx.export(
-            spelled_out(model).eval().cpu(),
+            spelled_out(model, "onnx").eval().cpu(),
             (example,),
             input_names=["images"],
             output_names=["logits"],

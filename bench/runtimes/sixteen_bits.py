@@ -8,7 +8,7 @@ from torch.fx import GraphModule
 
 from bench.runtimes.lowering import baked
 from methods.graph import modules_called, replace_module
-from methods.layers.quantization import LARGEST_CODE, ActivationQuantizer
+from methods.layers.activations import LARGEST_CODE, ActivationQuantizer
 
 
 def in_16_bits(model: GraphModule, dtype: torch.dtype) -> nn.Module:

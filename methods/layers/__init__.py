@@ -14,6 +14,7 @@ from typing import Any
 from torch import nn
 from torch.nn.utils import parametrize
 
+from methods.layers.activations import ActivationQuantizer, DynamicQuantizer
 from methods.layers.affine import ChannelAffine
 from methods.layers.base import CompressedLayer, LayerScope
 from methods.layers.constraints import (
@@ -26,7 +27,9 @@ from methods.layers.constraints import (
     release,
 )
 from methods.layers.frequencies import FrequencyLinear
-from methods.layers.quantization import ActivationQuantizer, Dequantize, WeightQuantizer
+from methods.layers.groups import DequantizeGroups, GroupQuantizer
+from methods.layers.halves import Halve, Widen
+from methods.layers.quantization import Dequantize, StepQuantizer, WeightQuantizer
 from methods.layers.spectral import SpectralLinear
 from methods.layers.spectral_conv import SpectralConv2d
 from methods.layers.transform import BasisTransform
@@ -43,11 +46,13 @@ _TORCH_LAYERS: tuple[type[nn.Module], ...] = (
 )  # fmt: skip
 _OUR_LAYERS: tuple[type[CompressedLayer], ...] = (
     ChannelAffine, SpectralLinear, SpectralConv2d, FrequencyLinear, BasisTransform, ActivationQuantizer,
+    DynamicQuantizer,
 )  # fmt: skip
 LAYERS: dict[str, type[nn.Module]] = {layer.__name__: layer for layer in (*_TORCH_LAYERS, *_OUR_LAYERS)}
-CONSTRAINTS: dict[str, type[Constraint]] = {
-    constraint.__name__: constraint for constraint in (Mask, WeightQuantizer, Dequantize)
-}
+_CONSTRAINTS: tuple[type[Constraint], ...] = (
+    Mask, WeightQuantizer, StepQuantizer, Dequantize, GroupQuantizer, DequantizeGroups, Halve, Widen,
+)  # fmt: skip
+CONSTRAINTS: dict[str, type[Constraint]] = {constraint.__name__: constraint for constraint in _CONSTRAINTS}
 _TORCH_WEIGHTS: dict[type[nn.Module], LayerScope] = {nn.Linear: "linear", nn.Conv1d: "conv", nn.Conv2d: "conv"}
 _NOT_CONFIGURATION = {"self", "device", "dtype", "inplace", "kwargs", "args"}
 _HAS = {"bias": "bias", "add_bias_kv": "bias_k"}  # arguments that switch on a tensor of that name

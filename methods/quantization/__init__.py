@@ -1,6 +1,9 @@
-"""Quantisation to int8: after training (`PTQ`) and while training (`QAT`)."""
+"""Few bits: after training (`PTQ`, `Dynamic`, `WeightOnly`, `Half`) and while training (`QAT`)."""
 
+from methods.quantization.dynamic import Dynamic
+from methods.quantization.half import Half
 from methods.quantization.ptq import PTQ
 from methods.quantization.qat import QAT
+from methods.quantization.weight_only import WeightOnly
 
-__all__ = ["PTQ", "QAT"]
+__all__ = ["PTQ", "QAT", "Dynamic", "Half", "WeightOnly"]

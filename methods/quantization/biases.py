@@ -11,7 +11,8 @@ from torch import Tensor, fx, nn
 from torch.fx import GraphModule
 
 from methods.layers import BasisTransform, constraints, original
-from methods.layers.quantization import ActivationQuantizer, WeightQuantizer, weight_scale
+from methods.layers.activations import ActivationQuantizer
+from methods.layers.quantization import StepQuantizer, WeightQuantizer
 from methods.quantization.placement import source
 
 _LARGEST_CODE = 2**30  # beyond it a channel's weights all but vanish, and runtimes take a coarser step for them
@@ -48,9 +49,9 @@ def _weight_steps(layer: nn.Module) -> Tensor | None:
     if isinstance(layer, BasisTransform):
         return layer.step()
     match constraints(layer, "weight"):
-        case [*earlier, WeightQuantizer(bits=bits)]:
+        case [*earlier, (WeightQuantizer() | StepQuantizer()) as grid]:
             weight: Tensor = original(layer, "weight")
             for constraint in earlier:
                 weight = constraint(weight)
-            return weight_scale(weight, bits)
+            return grid.scale(weight)
     return None

@@ -1,8 +1,9 @@
 """Where the quantisers go: every value that an int8 kernel reads or writes, each once.
 
 An integer runtime runs a layer in int8 when its inputs and its output are all on a grid (arXiv 1712.05877, section
-2.4), so on the graph, batch norms folded:
-  a layer with quantised weights reads and writes the grid, its output after the ReLU that alone reads it;
+2.4), so on the graph:
+  a layer with quantised weights reads and writes the grid, its output after the batch norm that will fold into it and
+  after the ReLU that alone reads it;
   sums, concatenations and mean pooling write the grid when all that they read is on it;
   what only picks or moves values (max pooling, flatten, ...) stays on the grid of its input;
   the network's output stays float32: its errors are not averaged out by anything that follows.
@@ -11,15 +12,17 @@ An integer runtime runs a layer in int8 when its inputs and its output are all o
 from __future__ import annotations
 
 import operator
+from collections.abc import Iterable
 
 import torch
 import torch.nn.functional as F
 from torch import fx, nn
 from torch.fx import GraphModule
 
+from methods.folding import folds
 from methods.layers import BasisTransform, kind_of
+from methods.layers.activations import ActivationQuantizer, DynamicQuantizer
 from methods.layers.base import LayerScope
-from methods.layers.quantization import ActivationQuantizer
 
 _MOVES_VALUES = {
     "MaxPool2d", "AdaptiveMaxPool2d", "Flatten", "Unflatten", "Identity", "Dropout", "Dropout2d", "PixelShuffle",
@@ -51,7 +54,21 @@ def place_quantizers(model: GraphModule, layers: LayerScope = "all") -> GraphMod
         if inputs and all(source(model, value) in on_grid for value in inputs):
             _add_unless_output(model, _after_relu(model, node), on_grid)
     for node in on_grid:
-        _insert(model, node)
+        _insert(model, node, ActivationQuantizer())
+    model.graph.lint()
+    model.recompile()
+    return model
+
+
+def place_dynamic_quantizers(model: GraphModule, layers: LayerScope = "all") -> GraphModule:
+    """Inserts `DynamicQuantizer`s in place, one for each value that layers with quantised weights read; what else reads
+    the value reads it as it is."""
+    readers: dict[fx.Node, list[fx.Node]] = {}
+    for node in model.graph.nodes:
+        if _multiplies(model, node, layers):
+            readers.setdefault(node.args[0], []).append(node)
+    for value, nodes in readers.items():
+        _insert(model, value, DynamicQuantizer(), nodes)
     model.graph.lint()
     model.recompile()
     return model
@@ -106,8 +123,10 @@ def source(model: GraphModule, node: fx.Node) -> fx.Node:
 
 
 def _after_relu(model: GraphModule, node: fx.Node) -> fx.Node:
-    """The ReLU that alone reads `node`, or `node`."""
+    """The ReLU that alone reads `node`, a batch norm that folds into it in between, or what there is of these."""
     users = list(node.users)
+    if len(users) == 1 and folds(model, users[0]):
+        return _after_relu(model, users[0])
     if len(users) == 1 and users[0].op != "output" and _target(model, users[0]) in _RECTIFIES:
         return users[0]
     return node
@@ -122,12 +141,14 @@ def _is_output(model: GraphModule, node: fx.Node) -> bool:
     return any(user.op == "output" or (_moves_values(model, user) and _is_output(model, user)) for user in node.users)
 
 
-def _insert(model: GraphModule, node: fx.Node) -> None:
-    """Puts a quantiser after `node`; all that read `node` read the quantiser."""
+def _insert(model: GraphModule, node: fx.Node, layer: nn.Module, readers: Iterable[fx.Node] | None = None) -> None:
+    """Puts `layer` after `node`; the `readers`, or all that read `node`, read it instead."""
     path = f"{node.name}_quantizer"
     while path in dict(model.named_modules()):
         path += "_"
-    model.add_submodule(path, ActivationQuantizer())
+    model.add_submodule(path, layer)
+    users = list(node.users) if readers is None else list(readers)
     with model.graph.inserting_after(node):
         quantizer = model.graph.call_module(path, (node,))
-    node.replace_all_uses_with(quantizer, delete_user_cb=lambda user: user is not quantizer)
+    for user in users:
+        user.replace_input_with(node, quantizer)

@@ -1,51 +1,78 @@
-"""Post-training quantisation: int8 weights and activations without training.
+"""Post-training quantisation: weights of few bits and int8 activations without training.
 
 Idea: fold batch norms, round weights to a symmetric grid per output channel and activations to an affine uint8 grid
 whose range a few hundred training images show (Jacob et al. 2018, arXiv 1712.05877; Krishnamoorthi 2018, arXiv
-1806.08342, sections 3.1 and 3.2).
-Stored form: int8 codes, a float32 scale per output channel, float32 biases, scale and zero point per activation.
-Cost: one pass over the calibration images.
+1806.08342, sections 3.1 and 3.2); then set biases right (Nagel et al. 2019, arXiv 1906.04721, section 4.2).
+Stored form: codes of `bits` bits, a float32 scale per output channel, float32 biases, scale and zero point per
+activation.
+Cost: some passes over the calibration images; with `budget`, one for each layer and width over a few of them.
 Known failures: layers whose channels differ much in range (depthwise), few bits; then train with `qat`.
 """
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
+import torch
+from torch import Tensor
 from torch.fx import GraphModule
 
 from methods.base import CompressionMethod, Effect, Refused, Task
-from methods.folding import fold_batch_norms
-from methods.layers import LayerScope, constrain, weights
-from methods.layers.quantization import WeightQuantizer, is_quantized
+from methods.layers import LayerScope
+from methods.quantization.bias_correction import correct_biases
 from methods.quantization.biases import round_biases
 from methods.quantization.calibration import Observer, calibrate
-from methods.quantization.expansion import expand
+from methods.quantization.equalization import equalize
 from methods.quantization.placement import place_quantizers
+from methods.quantization.preparation import (
+    bits_of_layers,
+    check_bits_fields,
+    check_calibration,
+    prepared,
+    put_on_grids,
+    why_not,
+)
+from methods.quantization.sensitivity import WIDTHS, mixed_bits
 
-_FEWEST_BITS_OF_BASES = 7  # coarser codes of bases save no bytes; finer ones may saturate where those of weights do not
+_CORRECTING = 128  # images at most that biases are corrected on
+_COMPARING = 64  # images at most that the sensitivity of layers is measured on
 
 
 @dataclass(frozen=True)
 class PTQ(CompressionMethod):
     """Static int8 after training.
 
+    bits: of a weight, 2 to 8.
+    activations: 8 rounds them to uint8; none leaves them float32.
+    first_last_bits: at least so many for the first and last layer's weights; 0: `bits` as for all.
+    budget: mean bits of a weight, given to layers by measured sensitivity, none more than `bits`; 0: `bits` in all.
     calibration: training images that show the ranges of activations.
-    observer: `mse` picks the range of least squared rounding error, `minmax` spans all that was seen.
-    weight_bits: bits of a weight, 2 to 8.
+    observer: `histogram` picks the range of least squared rounding error, `percentile` leaves out the rarest 0.01 % of
+    values, `minmax` spans all that was seen.
+    bias_correction: sets biases so that rounding leaves each layer's mean outputs as they were.
+    equalize: brings the channels of neighbouring layers to like ranges first; for depthwise networks.
     layers: all, conv or linear: whose weights and activations are quantised.
     """
 
+    bits: int = 8
+    activations: Literal["8", "none"] = "8"
+    first_last_bits: int = 8
+    budget: float = 0.0
     calibration: int = 512
-    observer: Observer = "mse"
-    weight_bits: int = 8
+    observer: Observer = "histogram"
+    bias_correction: bool = True
+    equalize: bool = False
     layers: LayerScope = "all"
     effect: ClassVar[Effect] = Effect.LOWERS_PRECISION
 
     def __post_init__(self) -> None:
-        check_quantization_fields(self.calibration, self.weight_bits)
+        check_bits_fields(self.bits, self.first_last_bits)
+        check_calibration(self.calibration)
+        if self.budget != 0 and not 2 <= self.budget <= 8:
+            raise ValueError(f"budget must be in 2..8 or 0, got {self.budget}: pass the mean bits of a weight")
 
     def unsupported(self, model: GraphModule) -> str | None:
         return why_not(model, self.layers)
@@ -53,34 +80,28 @@ class PTQ(CompressionMethod):
     def compress(self, model: GraphModule, task: Task) -> GraphModule:
         if reason := self.unsupported(model):
             raise Refused(f"ptq cannot run on this network: {reason}")
-        model = with_quantizers(model, self.weight_bits, self.layers, task)
-        return round_biases(calibrate(model, task.calibration(self.calibration), self.observer))
+        device = next(model.parameters()).device
+        reference = prepared(model, self.layers, self.bits, task)
+        if self.equalize:
+            equalize(reference)
+        bits = self._bits(reference, task)
+        model = copy.deepcopy(reference)
+        if self.activations == "8":
+            place_quantizers(model, self.layers)
+        put_on_grids(model, bits, "fitted").to(device)
+        if self.activations == "8":
+            calibrate(model, task.calibration(self.calibration), self.observer)
+        if self.bias_correction:
+            correct_biases(model, reference, self._images(task, _CORRECTING))
+        return round_biases(model.eval())
 
+    def _bits(self, model: GraphModule, task: Task) -> dict[str, int]:
+        """Bits of each layer's weights, by path."""
+        if not self.budget:
+            return bits_of_layers(model, self.layers, self.bits, self.first_last_bits)
+        fewest = bits_of_layers(model, self.layers, min(WIDTHS), self.first_last_bits)
+        images = torch.cat(list(self._images(task, _COMPARING)))
+        return mixed_bits(model, fewest, self.bits, self.budget, images)
 
-def check_quantization_fields(calibration: int, weight_bits: int) -> None:
-    """Raises ValueError for values that PTQ and QAT refuse."""
-    if calibration < 1:
-        raise ValueError(f"calibration must be at least 1, got {calibration}: pass the number of images to look at")
-    if not 2 <= weight_bits <= 8:
-        raise ValueError(f"weight_bits must be in 2..8, got {weight_bits}: codes are stored as int8")
-
-
-def why_not(model: GraphModule, layers: LayerScope) -> str | None:
-    """The reason why `model` cannot be quantised, or None."""
-    if is_quantized(model):
-        return "it is quantised already"
-    if next(weights(model, layers), None) is None:
-        return f"it has no {'convolution or linear' if layers == 'all' else layers} layer to quantise"
-    return None
-
-
-def with_quantizers(model: GraphModule, weight_bits: int, layers: LayerScope, task: Task) -> GraphModule:
-    """A copy of `model`, spectral layers expanded, batch norms folded, weights on their grids and calibrating
-    quantisers in the graph."""
-    device = next(model.parameters()).device
-    model = copy.deepcopy(model).eval()
-    model = expand(model, task.calibration(1), layers, max(weight_bits, _FEWEST_BITS_OF_BASES))
-    model = place_quantizers(fold_batch_norms(model), layers)
-    for _, layer, name in list(weights(model, layers)):
-        constrain(layer, name, WeightQuantizer(weight_bits))
-    return model.to(device)
+    def _images(self, task: Task, count: int) -> Iterator[Tensor]:
+        return task.calibration(min(count, self.calibration))
