@@ -70,6 +70,16 @@ def test_a_network_that_cannot_be_compiled_is_a_failure_in_one_line(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_package_that_computes_something_else_is_refused(int8, tmp_path, monkeypatch):
+    """As a bug of the compiler would have it."""
+    monkeypatch.setattr("bench.runtimes.aoti._compiled", lambda *_, **__: [])
+    monkeypatch.setattr("torch._inductor.package.package_aoti", lambda path, _: shutil.copy(int8[1], path))
+    other = ship(PTQ().compress(network(Residual, seed=5), task()))
+    with pytest.raises(RuntimeFailure, match="AOTInductor's code is wrong at batch 1: its logits are "):
+        RUNTIME.prepare(other, SHAPE, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_damaged_package_is_a_failure_in_one_line(int8, tmp_path):
     whole = int8[1].read_bytes()
     for index, content in enumerate((b"no package", whole[: len(whole) // 2], whole[:100] + whole[-200:])):

@@ -127,6 +127,22 @@ class Wrong(OnnxFormat):
         OnnxFormat.write(self, trace(network(3, seed=9).eval()), facts, path)
 
 
+class Stretched(OnnxFormat):
+    """Writes a network whose logits are half as large again: its predictions are right."""
+
+    def write(self, model, facts, path):
+        OnnxFormat.write(self, trace(nn.Sequential(model, Times(1.5))), facts, path)
+
+
+class Times(nn.Module):
+    def __init__(self, factor):
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, x):
+        return x * self.factor
+
+
 class Garbage(OnnxFormat):
     """Writes no graph at all."""
 
@@ -156,6 +172,7 @@ class Fails(OnnxFormat):
     ("planted", "says"),
     [
         (Wrong, "fewer than 99.5 % of predictions are the artifact's; the file was removed"),
+        (Stretched, "its logits are more than 0.1 standard deviations off; the file was removed"),
         (Garbage, "onnxruntime refuses the exported network"),
         (OneBatch, "not exported: "),
         (Fails, "not exported: no such operator"),

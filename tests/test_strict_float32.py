@@ -11,6 +11,9 @@ from bench.runtimes.onnxruntime_session import provider_settings
 from methods.graph import trace
 from tests.quantization_example import SHAPE, images
 
+OTHERS = ("fp16", "bf16", "int8_gemm")  # are called what they are
+HERE = [name for name, runtime in RUNTIMES.items() if name not in OTHERS and not runtime.unavailable("cpu")]
+
 
 @pytest.fixture
 def lowered():
@@ -46,7 +49,9 @@ def load(name, model, folder):
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the compiler's own imports
-@pytest.mark.parametrize("name", [name for name in RUNTIMES if not RUNTIMES[name].unavailable("cpu")])
+@pytest.mark.parametrize(
+    "name", [name for name in RUNTIMES if name not in OTHERS and not RUNTIMES[name].unavailable("cpu")]
+)
 def test_float_networks_run_in_float32_whatever_the_process_had_asked_for(lowered, name, tmp_path):
     model, x = wide(), images(8)
     logits = load(name, model, tmp_path).run(x.numpy())

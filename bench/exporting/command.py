@@ -7,6 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 
 from baselines.errors import UsageError, nearest
@@ -15,13 +16,16 @@ from bench.evaluate import data_request, stated_by
 from bench.exporting import FORMATS, Format
 from bench.measure import MeasureError
 from bench.measure.accuracy import agreement
+from bench.measure.logits import logit_error, logits_as_read
 from bench.measure.messages import ReloadAnswer, ReloadRequest, ScoreRequest
 from bench.measure.process import ask
+from bench.measure.score import open_data
 from bench.options import Options
 from bench.records import Accuracy
 from bench.runtimes import RuntimeFailure
 
 AGREES = 0.995  # share of test predictions that the exported file must have in common with the artifact
+MOST_ERROR = 0.1  # standard deviations of the logits, root mean square: equal predictions alone may hide a wrong kernel
 _BATCH = 32
 _TIMEOUT_S = 3600.0
 _OK, _FAILED = 0, 1
@@ -44,16 +48,16 @@ def export_file(path: Path, options: Options, console: Console) -> int:
     read = artifact.load(path)
     facts = {**{key: stated[key] for key in _CARRIED if key in stated}, "artifact_sha256": read.sha256}
     target.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=target.parent, prefix=".export-") as folder:
-        part = Path(folder, target.name)
+    with TemporaryDirectory(dir=target.parent, prefix=".export-") as folder, TemporaryDirectory() as aside:
+        part, logits = Path(folder, target.name), Path(aside, "logits.npy")
         try:
             form.write(read.model, facts, part)
-            request = ReloadRequest(form.name, str(part.resolve()), options.threads, data, _BATCH)
+            request = ReloadRequest(form.name, str(part.resolve()), options.threads, data, _BATCH, str(logits))
             answer: ReloadAnswer = ask(request, progress=lambda text: None, timeout_s=_TIMEOUT_S)
         except (RuntimeFailure, MeasureError) as error:
             answer = ReloadAnswer(None, str(error))
-        reason = _say(console, path, form, eager, answer)
-        if reason:
+        apart = _logit_error(logits, read, data) if answer.accuracy else 0.0
+        if reason := _judged(console, f"{path.name}, eager", form, eager, answer, apart):
             console.print(f"not exported: {reason}", markup=False, soft_wrap=True)
             return _FAILED
         for file in sorted(Path(folder).iterdir(), key=lambda one: one == part):  # the file itself comes last
@@ -102,16 +106,28 @@ def _eager(path: Path, data: dict[str, Any], threads: int) -> Accuracy:
     return result.accuracy
 
 
-def _say(console: Console, path: Path, form: Format, eager: Accuracy, answer: ReloadAnswer) -> str:
+def _logit_error(logits: Path, read: artifact.Artifact, data: dict[str, Any]) -> float:
+    """Of the exported file's first logits, held against the artifact's network as it was read."""
+    images = open_data(data, read.metadata).batches("test", _BATCH, device="cpu")
+    batches = ((np.ascontiguousarray(some.numpy()), labels.numpy()) for some, labels in images)
+    return logit_error(np.load(logits), logits_as_read(read.model, batches, "cpu"))
+
+
+def _judged(console: Console, artifacts: str, form: Format, eager: Accuracy, answer: ReloadAnswer, error: float) -> str:
     """Prints both scores; returns why the export is not good, or nothing."""
-    console.print(f"{path.name}, eager: {_share(eager)}", markup=False, soft_wrap=True)
+    console.print(f"{artifacts}: {_share(eager)}", markup=False, soft_wrap=True)
     if answer.accuracy is None:
         return answer.reason
     same = agreement(answer.accuracy, eager)
-    text = f"{form.name}, reloaded from the file alone: {_share(answer.accuracy)}, {100 * same:.2f} % predicted alike"
+    text = (
+        f"{form.name}, reloaded from the file alone: {_share(answer.accuracy)}, {100 * same:.2f} % predicted alike, "
+        f"logits {error:.2g} standard deviations apart"
+    )
     console.print(text, markup=False, soft_wrap=True)
     if same < AGREES:
         return f"fewer than {100 * AGREES:g} % of predictions are the artifact's; the file was removed"
+    if error > MOST_ERROR:
+        return f"its logits are more than {MOST_ERROR:g} standard deviations off; the file was removed"
     return ""
 
 

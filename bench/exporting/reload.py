@@ -29,6 +29,7 @@ def rescored(request: ReloadRequest) -> ReloadAnswer:
     except Exception as error:  # a runtime may raise anything
         return ReloadAnswer(None, f"{type(error).__name__}: {' '.join(str(error).split())[:200]}")
     from bench.measure import accuracy
+    from bench.measure.logits import FirstLogits
     from bench.measure.score import open_data
 
     data = open_data(request.data, facts)
@@ -36,7 +37,10 @@ def rescored(request: ReloadRequest) -> ReloadAnswer:
         (np.ascontiguousarray(images.numpy()), labels.numpy())
         for images, labels in data.batches("test", request.batch, device="cpu")
     )
-    return ReloadAnswer(accuracy.score(session.run, batches, request.batch), "")
+    logits = FirstLogits()
+    counts = accuracy.score(session.run, batches, request.batch, logits.add)
+    np.save(request.logits, logits.all())
+    return ReloadAnswer(counts, "")
 
 
 def _try_batches(session: Session, facts: Facts) -> None:

@@ -78,6 +78,7 @@ class ReloadRequest:
     threads: int
     data: dict[str, Any]  # arguments of baselines.data.load
     batch: int
+    logits: str  # file that the logits of the first images go to, float32 [n, classes], as numpy writes them
 
 
 @dataclass(frozen=True)

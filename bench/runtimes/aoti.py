@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 ANY_NUMBER, ONE_IMAGE = "model", "one_image"  # the first is what torch loads where no name is given
 _LARGEST_BATCH = 65536
+_MOST_ERROR = 0.1  # standard deviations of the logits, root mean square: several times what int8 kernels round away
 _OPTIONS = {
     "freezing": True,  # weights become constants, so int8 layers turn into oneDNN's int8 kernels
     "cpp.dynamic_threads": True,  # the number of threads is the process's that runs it, not the compiling one's
@@ -106,6 +107,7 @@ def write_package(model: GraphModule, input_shape: tuple[int, ...], path: Path) 
             package_aoti(str(package), files)  # type: ignore[arg-type]  # it takes names with files, as its text says
         except Exception as error:  # the compiler raises anything
             raise RuntimeFailure(f"AOTInductor fails: {one_line(error)}") from error
+        _check(package, model, input_shape)
         write_json({"kernels": dataclasses.asdict(_kernels(package, _note_on_zeros(model)))}, facts_of(path))
         shutil.move(package, path)
 
@@ -126,6 +128,27 @@ def _compiled(model: GraphModule, shape: tuple[int, ...], *, free_batch: bool) -
         lowered = in_stored_precision(spelled_out(model).cpu(), model, "cpu").eval()
         program = torch.export.export(lowered, (torch.zeros(shape),), dynamic_shapes=free)
         return torch._inductor.aot_compile(program.module(), (torch.zeros(shape),), options=_OPTIONS)  # type: ignore[return-value, arg-type]
+
+
+def _check(package: Path, model: GraphModule, input_shape: tuple[int, ...]) -> None:
+    """Runs both models of a package: with a free batch the compiler was seen to write code whose logits are wrong
+    (torch 2.13, two integer products with a rounding between them), which predictions may not show.
+
+    Raises:
+        RuntimeFailure: one of them does not compute what `model` does.
+    """
+    import torch
+
+    session = AotSession(package)
+    for batch in (1, 5):
+        images = torch.randn(batch, *input_shape, generator=torch.Generator().manual_seed(batch))
+        with torch.no_grad():
+            expected = model(images).numpy()
+        error = float(np.sqrt(np.mean((session.run(images.numpy()) - expected) ** 2)) / (expected.std() + 1e-12))
+        if not error < _MOST_ERROR:
+            raise RuntimeFailure(
+                f"AOTInductor's code is wrong at batch {batch}: its logits are {error:.2g} standard deviations off"
+            )
 
 
 def _loaded(path: Path, name: str) -> Any:

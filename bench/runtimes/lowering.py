@@ -36,7 +36,7 @@ _TOP_OF_CLAMP: dict[object, float] = {
 
 def baked(model: GraphModule) -> GraphModule:
     """A copy without constraints: each tensor as the layer computes with it. Other tensors are shared, not copied."""
-    model = _sharing_copy(model)
+    model = sharing_copy(model)
     for layer in list(model.modules()):
         _bake(layer)
     return model
@@ -50,11 +50,11 @@ def spelled_out(model: GraphModule, target: Target = "compiler") -> GraphModule:
     """
     import torch.ao.quantization.fx._decomposed  # noqa: F401  # defines the operations
 
-    model = _sharing_copy(model)
+    model = sharing_copy(model)
     if not any(isinstance(one, ActivationQuantizer | DynamicQuantizer) for one in model.modules()):
         return baked(model)
     _drop_clamps_that_rounding_does(model)
-    _give_each_call_a_layer(model)
+    give_each_call_a_layer(model)
     if target == "onnx":
         _round_dynamically_in_onnx(model)
     else:
@@ -178,7 +178,7 @@ def _drop_clamps_that_rounding_does(model: GraphModule) -> None:
     model.recompile()
 
 
-def _give_each_call_a_layer(model: GraphModule) -> None:
+def give_each_call_a_layer(model: GraphModule) -> None:
     """Copies layers that are called again: ONNX Runtime cannot rewrite codes that two kernels read (1.31.1)."""
     seen: set[str] = set()
     for node in model.graph.nodes:
@@ -207,7 +207,7 @@ def _bake(layer: nn.Module) -> None:
         setattr(layer, name, nn.Parameter(value, requires_grad=False))
 
 
-def _sharing_copy(model: GraphModule) -> GraphModule:
+def sharing_copy(model: GraphModule) -> GraphModule:
     """A copy whose tensors are new objects over the same memory: moving one to a device leaves the other there."""
     views: dict[int, Tensor] = {id(one): nn.Parameter(one.detach(), requires_grad=False) for one in model.parameters()}
     views |= {id(one): one.detach() for one in model.buffers()}

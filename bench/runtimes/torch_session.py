@@ -32,10 +32,11 @@ class EagerSession(Session):
     """A plain module on a device."""
 
     def __init__(self, stored: GraphModule, module: nn.Module, device: str) -> None:
-        """stored: the network as it was read, which says what is simulated; module: what runs."""
+        """stored: the network as it was read, which says what is simulated and what is zero; module: what runs."""
         hold_to_float32()
         self._module, self._device = module.to(device), torch.device(device)
         self._simulated = any(isinstance(layer, ActivationQuantizer | DynamicQuantizer) for layer in stored.modules())
+        self._note_on_zeros = _note_on_zeros(stored)
         self._shapes: set[tuple[int, ...]] = set()  # of the batches run, [n, c, h, w]
 
     def run(self, images: np.ndarray) -> np.ndarray:
@@ -51,10 +52,10 @@ class EagerSession(Session):
         calls, of_most = self._calls(least), self._calls(most)
         return Kernels.of(
             calls,
-            SIMULATED_INT8 if self._simulated else "",
+            SIMULATED_INT8 if self._simulated and any(precision != "int8" for precision, _ in calls) else "",
             "" if calls == of_most else f"batch {most[0]}: {Kernels.of(of_most).words()}",
             routes_taken(self._module, least[1:], (least[0], most[0]), self._device),
-            _note_on_zeros(self._module),
+            self._note_on_zeros,
         )
 
     def _calls(self, shape: tuple[int, ...]) -> Counter[tuple[str, str]]:
