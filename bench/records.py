@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 SCHEMA = 1
+ALIKE = 0.995  # share of test predictions in common from which on two runtimes are taken to compute the same
 Status = Literal["ok", "failed", "refused"]
 Record = TypeVar("Record")
 SIMULATED_INT8 = "int8 simulated"  # notes on kernels by which reports tell what happened

@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from bench.records import RunRecord
+from bench.records import ALIKE, RunRecord
 from reports.cells import markdown, percent
 
-ALIKE = 0.995  # share of test predictions that a runtime's integers are to have in common with the simulation
 _NAMES_INT8 = re.compile(r"\b(int8|[ui]8)\b")  # in the kernels that a runtime reports, eager's simulation too
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
-from bench.records import Accuracy, RunRecord, RuntimeResult
+from bench.records import ALIKE, Accuracy, RunRecord, RuntimeResult
 from reports.cells import counted, markdown, percent, rounded
 from reports.comparisons import paired
 from reports.curves import stage_logs
@@ -14,7 +14,6 @@ from reports.statistics import quartiles
 
 MUCH = 0.03  # of accuracy: a row further below dense is explained
 RISING = 0.005  # of validation accuracy in the last epoch: training had not settled
-AGREES = 0.995  # of test predictions: a runtime that has fewer in common with eager computes something else
 LARGE_ERROR = 0.1  # standard deviations of the logits: several times what int8 kernels round differently
 LARGE_ERROR_IN_EAGER = 0.001  # it rounds nothing differently from the network as it was read
 
@@ -56,7 +55,7 @@ def drifting(records: Sequence[RunRecord]) -> list[str]:
             eager = result.runtime == "eager"
             agreement, error = result.agreement, result.logit_error
             facts = []
-            if agreement is not None and agreement < AGREES:
+            if agreement is not None and agreement < ALIKE:
                 facts.append(f"{percent(1 - agreement)} % of its predictions differ from eager's")
             if error is not None and error > (LARGE_ERROR_IN_EAGER if eager else LARGE_ERROR):
                 whose = "the network's as it was read" if eager else "eager's"

@@ -16,6 +16,7 @@ from bench.measure.logits import FirstLogits, logit_error, logits_as_read
 from bench.records import RunRecord
 from bench.runtimes import RUNTIMES, Runtime, Session
 from bench.runtimes.eager import Eager
+from bench.runtimes.kernels import Kernels
 from methods.graph import trace
 from reports.findings import drifting
 from reports.page import page
@@ -34,8 +35,8 @@ class DriftingSession(Session):
     def run(self, images: np.ndarray) -> np.ndarray:
         return self.factor * self.exact.run(images)
 
-    def kernels(self) -> str:
-        return "planted"
+    def kernels(self):
+        return Kernels((), ("planted",))
 
 
 class Drifting(Runtime):

@@ -21,10 +21,9 @@ from bench.measure.messages import ReloadAnswer, ReloadRequest, ScoreRequest
 from bench.measure.process import ask
 from bench.measure.score import open_data
 from bench.options import Options
-from bench.records import Accuracy
+from bench.records import ALIKE, Accuracy
 from bench.runtimes import RuntimeFailure
 
-AGREES = 0.995  # share of test predictions that the exported file must have in common with the artifact
 MOST_ERROR = 0.1  # standard deviations of the logits, root mean square: equal predictions alone may hide a wrong kernel
 _BATCH = 32
 _TIMEOUT_S = 3600.0
@@ -124,8 +123,8 @@ def _judged(console: Console, artifacts: str, form: Format, eager: Accuracy, ans
         f"logits {error:.2g} standard deviations apart"
     )
     console.print(text, markup=False, soft_wrap=True)
-    if same < AGREES:
-        return f"fewer than {100 * AGREES:g} % of predictions are the artifact's; the file was removed"
+    if same < ALIKE:
+        return f"fewer than {100 * ALIKE:g} % of predictions are the artifact's; the file was removed"
     if error > MOST_ERROR:
         return f"its logits are more than {MOST_ERROR:g} standard deviations off; the file was removed"
     return ""

@@ -59,7 +59,7 @@ class QAT(CompressionMethod):
     first_last_bits: int = 8
     ranges: Literal["learned", "averaged"] = "learned"
     freeze: float = 0.7
-    lr_scale: float = 0.1
+    lr_scale: float = 0.5
     calibration: int = 512
     observer: Observer = "histogram"
     layers: LayerScope = "all"
@@ -71,7 +71,7 @@ class QAT(CompressionMethod):
         if not 0 <= self.freeze <= 1:
             raise ValueError(f"freeze must be a share in [0, 1], got {self.freeze}: 0.7 freezes for the last 30 %")
         if not 0 < self.lr_scale < math.inf:
-            raise ValueError(f"lr_scale must be above 0 and finite, got {self.lr_scale}: pass a factor such as 0.1")
+            raise ValueError(f"lr_scale must be above 0 and finite, got {self.lr_scale}: pass a factor such as 0.5")
 
     def unsupported(self, model: GraphModule) -> str | None:
         return why_not(model, self.layers)
