@@ -19,6 +19,7 @@ from bench.runtimes.lowering import baked, spelled_out
 from bench.runtimes.onnx_file import settings_of
 from bench.runtimes.onnxruntime_session import OnnxSession, session_options
 from bench.runtimes.processor import has_vnni
+from methods import METHODS
 from methods.graph import trace
 from methods.layers import original
 from methods.layers.quantization import Dequantize
@@ -311,3 +312,16 @@ def test_shipped_weights_are_read_by_a_dequantiser():
     """What the forms above rest on."""
     model = ship(PTQ().compress(network(Plain), task()))
     assert sum(isinstance(module, Dequantize) for module in model.modules()) == 4
+
+
+@pytest.mark.parametrize("basis", [DCT, METHODS["dft"], METHODS["wavelet"]])
+@pytest.mark.parametrize("fields", [{"keep": 0.1}, {"keep": 0.2, "shape": "triangle"}])
+def test_no_basis_is_formed_in_an_exported_graph(basis, fields, tmp_path):
+    """A layer wide enough that one input takes a fast transform keeps no basis; what is exported has to."""
+    model = trace(nn.Sequential(nn.Flatten(), nn.Linear(2 * 9 * 7, 1024), nn.ReLU(), nn.Linear(1024, 1024)))
+    spectral = ship(basis(**fields).compress(model, task(train)))
+    deployed, x = session("onnxruntime", spectral, tmp_path), images(3)
+    assert np.abs(deployed.run(x.numpy()) - logits(spectral, x)).max() <= 1e-4
+    assert "anew" not in deployed.kernels().words()
+    kinds = {node.op_type for node in onnx.load(tmp_path / "model.onnx").graph.node}
+    assert not kinds & {"Cos", "Sin", "ScatterElements", "Range", "Mod"}

@@ -18,7 +18,7 @@ from torch.nn.utils import parametrize
 
 from bench.runtimes.integer_onnx import RoundDynamically, in_integers
 from methods.graph import modules_called, replace_module
-from methods.layers import BasisTransform, constrained_tensors, constraints, kind_of, release
+from methods.layers import BasisTransform, SpectralLinear, constrained_tensors, constraints, kind_of, release
 from methods.layers.activations import LARGEST_CODE, SMALLEST_RANGE, ActivationQuantizer, DynamicQuantizer
 from methods.layers.quantization import Dequantize, largest_weight_code
 
@@ -51,6 +51,9 @@ def spelled_out(model: GraphModule, target: Target = "compiler") -> GraphModule:
     import torch.ao.quantization.fx._decomposed  # noqa: F401  # defines the operations
 
     model = sharing_copy(model)
+    for layer in model.modules():
+        if isinstance(layer, SpectralLinear):
+            layer.hold_bases()
     if not any(isinstance(one, ActivationQuantizer | DynamicQuantizer) for one in model.modules()):
         return baked(model)
     _drop_clamps_that_rounding_does(model)

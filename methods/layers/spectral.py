@@ -97,6 +97,12 @@ class SpectralLinear(CompressedLayer):
             return self._buffers[name]  # type: ignore[return-value]
         return basis(self.basis_kind, n, rows).to(self.coefficients.device, self.coefficients.dtype)
 
+    def hold_bases(self) -> None:
+        """Keeps the bases from now on, for runtimes that know no fast transform: an exporter would otherwise write down
+        how they are made, to be made again in every pass."""
+        for name, rows in (("_in_basis", self.in_basis), ("_out_basis", self.out_basis)):
+            self.register_buffer(name, rows, persistent=False)
+
     def spectrum(self) -> Tensor:
         """S [keep_out, keep_in], zero where it is not kept; not a copy where it is stored as it is."""
         if self.box.is_rectangle:
