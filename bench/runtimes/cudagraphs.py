@@ -3,13 +3,13 @@ not wait for Python to start every kernel."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bench.runtimes.base import Runtime, RuntimeFailure, Session, one_line
+from bench.runtimes.base import RuntimeFailure, Session, one_line
 from bench.runtimes.kernels import Kernels
+from bench.runtimes.torch_runtime import TorchRuntime
 
 if TYPE_CHECKING:
     from torch.fx import GraphModule
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _PASSES_BEFORE = 3  # libraries choose kernels and take memory in the first passes, which must not be recorded
 
 
-class CudaGraphs(Runtime):
+class CudaGraphs(TorchRuntime):
     name = "cudagraphs"
 
     def unavailable(self, device: str) -> str | None:
@@ -25,18 +25,12 @@ class CudaGraphs(Runtime):
 
         return no_such_device(device) if device.startswith("cuda") else f"it runs on a GPU only, not on {device}"
 
-    def prepare(self, model: GraphModule, input_shape: tuple[int, ...], folder: Path) -> Path | None:
-        return None
-
-    def load(self, model: GraphModule | None, deployed: Path | None, *, threads: int, device: str) -> Session:
-        import torch
-
+    def session(self, model: GraphModule, device: str) -> Session:
         from bench.runtimes.lowering import baked
+        from bench.runtimes.precision import in_stored_precision
         from bench.runtimes.torch_session import EagerSession
 
-        assert model is not None
-        torch.set_num_threads(threads)
-        module = baked(model).eval().to(device)
+        module = in_stored_precision(baked(model), model, device).eval().to(device)
         return CudaGraphSession(module, EagerSession(model, module, device), device)
 
 

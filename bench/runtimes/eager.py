@@ -6,33 +6,21 @@ are float32. Accuracy is that of the stored network; latency is not an int8 late
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.runtimes.base import Runtime, Session
+from bench.runtimes.base import Session
+from bench.runtimes.torch_runtime import TorchRuntime
 
 if TYPE_CHECKING:
     from torch.fx import GraphModule
 
 
-class Eager(Runtime):
+class Eager(TorchRuntime):
     name = "eager"
 
-    def unavailable(self, device: str) -> str | None:
-        from bench.runtimes.torch_session import no_such_device
-
-        return no_such_device(device)
-
-    def prepare(self, model: GraphModule, input_shape: tuple[int, ...], folder: Path) -> Path | None:
-        return None
-
-    def load(self, model: GraphModule | None, deployed: Path | None, *, threads: int, device: str) -> Session:
-        import torch
-
+    def session(self, model: GraphModule, device: str) -> Session:
         from bench.runtimes.lowering import baked
         from bench.runtimes.precision import in_stored_precision
         from bench.runtimes.torch_session import EagerSession
 
-        assert model is not None
-        torch.set_num_threads(threads)
         return EagerSession(model, in_stored_precision(baked(model), model, device).eval(), device)

@@ -6,37 +6,27 @@ slow. Quantised activations are rounded to their grid first and then to 16 bits.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from bench.runtimes.base import Runtime, Session
+from bench.runtimes.base import Session
+from bench.runtimes.torch_runtime import TorchRuntime
 
 if TYPE_CHECKING:
     from torch.fx import GraphModule
 
 
-class SixteenBits(Runtime):
+class SixteenBits(TorchRuntime):
     """Eager in a type of 16 bits."""
 
     dtype: ClassVar[str]  # what torch calls it
 
-    def unavailable(self, device: str) -> str | None:
-        from bench.runtimes.torch_session import no_such_device
-
-        return no_such_device(device)
-
-    def prepare(self, model: GraphModule, input_shape: tuple[int, ...], folder: Path) -> Path | None:
-        return None
-
-    def load(self, model: GraphModule | None, deployed: Path | None, *, threads: int, device: str) -> Session:
+    def session(self, model: GraphModule, device: str) -> Session:
         import torch
 
         from bench.runtimes.lowering import baked
         from bench.runtimes.precision import in_half
         from bench.runtimes.torch_session import EagerSession
 
-        assert model is not None
-        torch.set_num_threads(threads)
         return EagerSession(model, in_half(baked(model), getattr(torch, self.dtype)).eval(), device)
 
 

@@ -6,16 +6,16 @@ Compiling takes some 20 s a network and batch size, so this runtime runs only wh
 from __future__ import annotations
 
 import shutil
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.runtimes.base import Runtime, Session
+from bench.runtimes.base import Session
+from bench.runtimes.torch_runtime import TorchRuntime
 
 if TYPE_CHECKING:
     from torch.fx import GraphModule
 
 
-class Inductor(Runtime):
+class Inductor(TorchRuntime):
     name = "inductor"
 
     def unavailable(self, device: str) -> str | None:
@@ -25,18 +25,12 @@ class Inductor(Runtime):
             return "it needs a C++ compiler (g++ or clang++) on the PATH"
         return no_such_device(device)
 
-    def prepare(self, model: GraphModule, input_shape: tuple[int, ...], folder: Path) -> Path | None:
-        return None
-
-    def load(self, model: GraphModule | None, deployed: Path | None, *, threads: int, device: str) -> Session:
-        import torch
+    def session(self, model: GraphModule, device: str) -> Session:
         import torch._inductor.config
 
         from bench.runtimes.lowering import spelled_out
         from bench.runtimes.precision import in_stored_precision
         from bench.runtimes.torch_session import InductorSession
 
-        assert model is not None
-        torch.set_num_threads(threads)
         torch._inductor.config.freezing = True  # as an option of torch.compile, tracing would not see it
         return InductorSession(model, in_stored_precision(spelled_out(model), model, device).eval(), device)

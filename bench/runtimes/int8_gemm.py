@@ -8,33 +8,21 @@ one, whose latency is taken beside the row's), and `kernels` says so.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.runtimes.base import Runtime, Session
+from bench.runtimes.base import Session
+from bench.runtimes.torch_runtime import TorchRuntime
 
 if TYPE_CHECKING:
     from torch.fx import GraphModule
 
 
-class Int8Gemm(Runtime):
+class Int8Gemm(TorchRuntime):
     name = "int8_gemm"
 
-    def unavailable(self, device: str) -> str | None:
-        from bench.runtimes.torch_session import no_such_device
-
-        return no_such_device(device)
-
-    def prepare(self, model: GraphModule, input_shape: tuple[int, ...], folder: Path) -> Path | None:
-        return None
-
-    def load(self, model: GraphModule | None, deployed: Path | None, *, threads: int, device: str) -> Session:
-        import torch
-
+    def session(self, model: GraphModule, device: str) -> Session:
         from bench.runtimes.integer_products import with_integer_products
         from bench.runtimes.torch_session import EagerSession
 
-        assert model is not None
-        torch.set_num_threads(threads)
         lowered, _ = with_integer_products(model)
         return EagerSession(model, lowered.eval(), device)
