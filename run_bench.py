@@ -112,7 +112,8 @@ def show_list(command: Command, console: Console) -> int:
     about_nets = "any torchvision classifier (resnet18, mobilenet_v2, ...), timm:NAME, path/to/file.py:factory"
     console.print(names_table("networks (--net)", NETS, about_nets))
     about_data = (
-        "options: NAME:train=N takes about N of the training images; fake:classes=10:size=32:channels=3:count=2000"
+        "options: NAME:train=N takes about N of the training images, NAME:size=N scales to NxN pixels; "
+        "fake:classes=10:size=32:channels=3:count=2000"
     )
     console.print(names_table("data sets (--dataset)", DATASETS, about_data))
     console.print(names_table("runtimes (--runtimes)", RUNTIMES))

@@ -309,7 +309,7 @@ def test_a_missing_data_set_says_where_it_looked_and_what_to_type(name):
         ("fake:clases=3", "did you mean 'classes'"),
         ("fake:classes=1", "2 classes"),
         ("fake:size=a", "give a number"),
-        ("mnist:size=3", "no option"),
+        ("mnist:colour=3", "no option"),
     ],
 )
 def test_what_cannot_be_opened_says_why(name, words):
@@ -356,3 +356,16 @@ def test_the_digest_changes_with_one_label_or_pixel_where_counts_and_statistics_
     ]
     assert dataclasses.replace(data).digest() == data.digest()
     assert len({data.digest(), *(other.digest() for other in others)}) == 4
+
+
+def test_images_are_scaled_as_asked_and_the_title_says_so():
+    data = load("digits:size=11:train=200", data_dir=Path("nowhere"))
+    assert data.input_shape == (1, 11, 11)
+    assert data.name == "digits:size=11:train=200"
+    assert load("fake:size=9", data_dir=Path("nowhere")).input_shape[1:] == (9, 9)
+
+
+@pytest.mark.parametrize("spec", ["digits:size=0", "digits:size=-3", "fake:size=0"])
+def test_a_size_without_pixels_is_refused(spec):
+    with pytest.raises(UsageError, match="size"):
+        load(spec, data_dir=Path("nowhere"))

@@ -30,18 +30,18 @@ def _fake(request: Request, **options: Any) -> ImageData:
     return fake(Fake(**({"size": request.size} if request.size else {}), **options), request.seed)
 
 
-_PART: dict[str, type] = {"train": int}  # how many of the training images
+_COMMON: dict[str, type] = {"train": int, "size": int}  # how many of the training images; pixels a side
 
 DATASETS: dict[str, Source] = {
-    "digits": Source("1,797 handwritten digits at 16x16, part of scikit-learn", known.digits, _PART),
-    "mnist": Source("MNIST, 28x28", known.mnist, _PART),
-    "fashion_mnist": Source("Fashion-MNIST, 28x28", known.fashion_mnist, _PART),
-    "cifar10": Source("CIFAR-10, 3x32x32", known.cifar10, _PART),
-    "cifar100": Source("CIFAR-100, 3x32x32", known.cifar100, _PART),
-    "svhn": Source("Street View House Numbers, 3x32x32", known.svhn, _PART),
-    "cub200": Source("Caltech-UCSD Birds 200-2011, 3x224x224", known.cub200, _PART),
-    "imagenet": Source("ImageNet in class folders train/ and val/, 3x224x224", known.imagenet, _PART),
-    "folder": Source("your own class folders train/ [val/] test/, grey or colour, any size", known.folder, _PART),
+    "digits": Source("1,797 handwritten digits at 16x16, part of scikit-learn", known.digits, _COMMON),
+    "mnist": Source("MNIST, 28x28", known.mnist, _COMMON),
+    "fashion_mnist": Source("Fashion-MNIST, 28x28", known.fashion_mnist, _COMMON),
+    "cifar10": Source("CIFAR-10, 3x32x32", known.cifar10, _COMMON),
+    "cifar100": Source("CIFAR-100, 3x32x32", known.cifar100, _COMMON),
+    "svhn": Source("Street View House Numbers, 3x32x32", known.svhn, _COMMON),
+    "cub200": Source("Caltech-UCSD Birds 200-2011, 3x224x224", known.cub200, _COMMON),
+    "imagenet": Source("ImageNet in class folders train/ and val/, 3x224x224", known.imagenet, _COMMON),
+    "folder": Source("your own class folders train/ [val/] test/, grey or colour, any size", known.folder, _COMMON),
     "fake": Source("made-up images that can be learnt; fake:classes=10:size=32:channels=3:count=2000", _fake, OPTIONS),
 }
 
@@ -60,13 +60,15 @@ def load(name: str, *, data_dir: Path, download: bool = False, seed: int = 0, si
     kind, *words = name.split(":")
     if kind not in DATASETS:
         raise UsageError(f"unknown data set {kind!r}: {nearest(kind, DATASETS)}")
-    if size is not None and size < 1:
-        raise UsageError(f"--size must be at least 1 pixel, got {size}: leave it out for the data set's own")
     source = DATASETS[kind]
     options = typed_options(parse_options(words, name), source.options, kind)
-    part = options.pop("train", None)
+    asked = {key: options.pop(key) for key in tuple(options)} if source.options is _COMMON else {}
+    size, part = asked.get("size", size), asked.get("train")
+    if size is not None and size < 1:
+        raise UsageError(f"{name}: size must be at least 1 pixel, got {size}: leave it out for the data set's own")
     data = source.open(Request(kind, Path(data_dir).expanduser(), download, seed, size, part), **options)
-    return data if part is None else replace(data, name=f"{data.name}:train={part}")  # so that reports say so
+    told = "".join(f":{key}={value}" for key, value in asked.items())
+    return replace(data, name=data.name + told) if told else data  # so that reports say so
 
 
 __all__ = [

@@ -105,7 +105,9 @@ def _check_output(model: nn.Module, spec: str, classes: int, input_shape: tuple[
             logits = model(torch.zeros(2, *input_shape))  # [2, c, h, w]
     except (RuntimeError, ValueError, AssertionError, TypeError, IndexError) as error:
         reason = first_line(error)
-        raise UsageError(f"{spec} cannot take images of {size} ({reason}): pass another --size or --net") from error
+        raise UsageError(
+            f"{spec} cannot take images of {size} ({reason}): add :size=32 or so to --dataset, or take another --net"
+        ) from error
     shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
     if shape != (2, classes):
         raise UsageError(f"{spec} maps 2 images of {size} to {shape}, expected (2, {classes}): "

@@ -81,7 +81,10 @@ def alexnet(classes: int, input_shape: Shape, width: int = 4096) -> nn.Module:
     if width < 1:
         raise UsageError(f"alexnet:width must be at least 1, got {width}: the original has 4096")
     if min(input_shape[1:]) < 16:
-        raise UsageError(f"alexnet needs images of at least 16 pixels, got {input_shape[1:]}: pass --size 16 or lenet")
+        raise UsageError(
+            f"alexnet needs images of at least 16 pixels, got {input_shape[1:]}: "
+            "add :size=16 to --dataset, or take lenet"
+        )
     features = _sequence(
         conv1=nn.Conv2d(channels, 64, 3, stride=2, padding=1), relu1=nn.ReLU(), pool1=nn.MaxPool2d(2),
         conv2=nn.Conv2d(64, 192, 3, padding=1), relu2=nn.ReLU(), pool2=nn.MaxPool2d(2),

@@ -51,7 +51,7 @@ def _arguments(name: str, height: int, width: int) -> dict[str, Any]:
         patch = int(name.split("_")[2])
         if height != width or height % patch:
             raise UsageError(f"{name} needs square images, a multiple of {patch} pixels, got {height}x{width}: "
-                             f"pass --size {max(patch, height // patch * patch)}")  # fmt: skip
+                             f"add :size={max(patch, height // patch * patch)} to --dataset")  # fmt: skip
         return {"image_size": height}
     if name == "maxvit_t":
         return {"input_size": (height, width)}
