@@ -24,7 +24,7 @@ from methods.layers import (
     weights,
 )
 from methods.layers.activations import ActivationQuantizer
-from methods.layers.quantization import WeightQuantizer
+from methods.layers.quantization import StepQuantizer
 from methods.quantization import placement
 from methods.quantization.expansion import expand
 from tests.drawing import drawn, filled
@@ -222,7 +222,7 @@ def test_a_chain_runs_in_int8_from_its_file_and_predicts_what_eager_simulates(th
 
 
 def test_spectral_layers_that_run_in_float_are_seen(tmp_path, monkeypatch):
-    monkeypatch.setattr("methods.quantization.ptq.expand", lambda model, *_: model)
+    monkeypatch.setattr("methods.quantization.preparation.expand", lambda model, *_: model)
     session, _ = deployed(PTQ.compress(result(), task()), tmp_path)
     with pytest.raises(NotInInt8):
         all_convolutions_run_in_int8(session.kernels().words())
@@ -271,7 +271,7 @@ def test_every_layer_reads_the_grid_and_batch_norms_are_gone():
     for node, layer in calls.items():
         if isinstance(layer, BasisTransform | nn.Conv2d):
             assert isinstance(calls[node.args[0]], ActivationQuantizer), node
-    assert all(isinstance(constraints(layer, name)[-1], WeightQuantizer) for _, layer, name in weights(model))
+    assert all(isinstance(constraints(layer, name)[-1], StepQuantizer) for _, layer, name in weights(model))
 
 
 def test_the_multiplications_are_those_of_the_spectral_network(monkeypatch):

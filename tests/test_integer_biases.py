@@ -42,7 +42,7 @@ def test_biases_are_whole_codes(method):
     assert len(found) == 2
     for layer, step in found:
         codes = layer.bias.double() / (step * constraints(layer, "weight")[-1].scale(layer.weight).double())
-        assert (codes - codes.round()).abs().max() < 1e-3
+        assert (codes - codes.round()).abs().max() < 1e-3 + 2e-7 * codes.abs().max()  # float32 holds no more
         assert codes.abs().max() > 10  # the law says something
 
 

@@ -35,6 +35,10 @@ class OnnxRuntime(Runtime):
         """The exporter imports most of itself, some seconds' worth, when it is first used: so it is used."""
         from torch import nn
 
+        if importlib.util.find_spec("tqdm"):  # the exporter's bars, which show nothing, would start a thread
+            import tqdm
+
+            tqdm.tqdm.monitor_interval = 0
         from bench.runtimes.onnx_export import export
         from methods.graph import trace
 
