@@ -26,7 +26,18 @@ from methods.layers.quantization import Dequantize
 from methods.pruning import MagnitudePruning
 from methods.quantization import PTQ
 from methods.spectral import DCT
-from tests.quantization_example import CONVOLUTIONS, KINDS, LINEARS, SHAPE, Plain, Residual, images, network, task
+from tests.quantization_example import (
+    CONVOLUTIONS,
+    KINDS,
+    LINEARS,
+    SHAPE,
+    Depthwise,
+    Plain,
+    Residual,
+    images,
+    network,
+    task,
+)
 from tests.quantization_example import train_a_little as train
 
 ROOT = Path(__file__).parents[1]
@@ -325,3 +336,18 @@ def test_no_basis_is_formed_in_an_exported_graph(basis, fields, tmp_path):
     assert "anew" not in deployed.kernels().words()
     kinds = {node.op_type for node in onnx.load(tmp_path / "model.onnx").graph.node}
     assert not kinds & {"Cos", "Sin", "ScatterElements", "Range", "Mod"}
+
+
+def rms(one, other):
+    return np.sqrt(np.square(one - other).mean())
+
+
+@pytest.mark.skipif(RUNTIMES["openvino"].unavailable("cpu") is not None, reason="no openvino here")
+@pytest.mark.parametrize("kind", [Residual, Depthwise])
+def test_openvino_rounds_before_it_adds(kind, tmp_path, monkeypatch):
+    model, x = ship(PTQ().compress(network(kind), task())), images(64, seed=9)
+    kept = session("openvino", model, tmp_path)
+    assert rms(kept.run(x.numpy()), logits(model, x)) < 1e-3 * logits(model, x).std()
+    monkeypatch.setattr("bench.runtimes.openvino_graph.keep_roundings", lambda path: 0)  # the law can be broken
+    left_out = session("openvino", model, tmp_path)
+    assert rms(left_out.run(x.numpy()), logits(model, x)) > 3e-3 * logits(model, x).std()

@@ -11,7 +11,7 @@ from bench.exporting.base import Facts, Format
 from bench.runtimes import RUNTIMES, RuntimeFailure, Session
 from bench.runtimes.base import one_line
 from bench.runtimes.onnx_file import settings_of
-from bench.runtimes.onnxruntime import write_onnx
+from bench.runtimes.openvino_graph import write_for_openvino
 
 if TYPE_CHECKING:
     from torch.fx import GraphModule
@@ -29,7 +29,7 @@ class OpenVinoFormat(Format):
     def write(self, model: GraphModule, facts: Facts, path: Path) -> None:
         import openvino
 
-        graph = write_onnx(model, tuple(facts["input_shape"]), path.parent)
+        graph = write_for_openvino(model, tuple(facts["input_shape"]), path.parent)
         try:
             network = openvino.Core().read_model(str(graph))
             for key, value in facts.items():

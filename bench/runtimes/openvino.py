@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.runtimes.base import Runtime, Session
-from bench.runtimes.onnxruntime import write_onnx
+from bench.runtimes.openvino_graph import write_for_openvino
 
 if TYPE_CHECKING:
     from torch.fx import GraphModule
@@ -27,7 +27,7 @@ class OpenVino(Runtime):
         return None if device == "cpu" else f"it runs on the processor only, not on {device}"
 
     def prepare(self, model: GraphModule, input_shape: tuple[int, ...], folder: Path) -> Path | None:
-        return write_onnx(model, input_shape, folder)
+        return write_for_openvino(model, input_shape, folder)
 
     def load(self, model: GraphModule | None, deployed: Path | None, *, threads: int, device: str) -> Session:
         from bench.runtimes.openvino_session import OpenVinoSession
