@@ -1,7 +1,7 @@
 """The .onnx graph in the form in which OpenVINO computes what it says.
 
 Where a sum reads a quantised convolution, the library (2026.4.1) adds inside the convolution's kernel and leaves out
-the rounding in between: closer to float32, but not what the file says and the other runtimes compute, and up to 0.8 % of
+the rounding in between: closer to float32, but not what the file says and the other runtimes compute; up to 0.8 % of
 the predictions of a small residual network then differ. A pooling of single values between quantising and dequantising
 keeps the two apart; it cost 2 to 3 % of the time of a resnet18.
 """
