@@ -42,8 +42,15 @@ def test_rows_of_other_images_are_not_compared():
         Difference.of(scored(labels, labels), scored(labels[:9], labels[:9]))
 
 
-@pytest.mark.parametrize(("low", "high", "words"), [(0.1, 0.2, "first is better"), (-0.2, -0.1, "second is better"),
-                                                    (-0.1, 0.1, "no difference is shown"), (0.0, 0.1, "no difference")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("low", "high", "words"),
+    [
+        (0.1, 0.2, "first is better"),
+        (-0.2, -0.1, "second is better"),
+        (-0.1, 0.1, "no difference is shown"),
+        (0.0, 0.1, "no difference is shown"),
+    ],
+)
 def test_a_verdict_is_given_by_the_whole_interval(low, high, words):
     assert verdict(low, high).startswith(words)
 
