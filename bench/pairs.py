@@ -20,8 +20,8 @@ from bench.records import Accuracy, RunRecord
 from bench.study_page import made_by
 
 _READING = (
-    "Each interval takes all images that the two rows predict differently as right in just one of them: it is at least as "
-    "wide as it need be. Means are over seeds, their intervals Student's t."
+    "Each interval takes all images that the two rows predict differently as right in just one of them: it is at least "
+    "as wide as it need be. Means are over seeds, their intervals Student's t."
 )
 _HEAD = "| runtime | seed | first, % | second, % | difference, points (95 % interval) | verdict |"
 
