@@ -41,7 +41,9 @@ def case_steps(case: Case, sizes: Sizes, have: set[str]) -> dict[str, float]:
     steps = {}
     for index, stage_id in enumerate(case.stage_ids):
         if stage_id not in have:
-            steps[stage_id] = sizes.train_s(recipe.finetune_epochs if index else recipe.epochs)
+            trains = case.chain is None or index == 0 or case.chain.stages[index - 1].method.trains
+            epochs = (recipe.finetune_epochs if index else recipe.epochs) if trains else 0
+            steps[stage_id] = sizes.train_s(epochs)
     steps["measure"] = sizes.measure_s(len(case.runtimes))
     return steps
 

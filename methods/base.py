@@ -104,6 +104,7 @@ class CompressionMethod(ABC):
     """
 
     effect: ClassVar[Effect]
+    trains: ClassVar[bool] = True  # whether it fine-tunes, which nearly all its time then goes into
 
     @abstractmethod
     def compress(self, model: GraphModule, task: Task) -> GraphModule:

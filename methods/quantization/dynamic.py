@@ -34,6 +34,7 @@ class Dynamic(CompressionMethod):
     first_last_bits: int = 8
     layers: LayerScope = "all"
     effect: ClassVar[Effect] = Effect.LOWERS_PRECISION
+    trains: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         check_bits_fields(self.bits, self.first_last_bits)

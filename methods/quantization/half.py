@@ -35,6 +35,7 @@ class Half(CompressionMethod):
     dtype: HalfName = "bf16"
     layers: LayerScope = "all"
     effect: ClassVar[Effect] = Effect.LOWERS_PRECISION
+    trains: ClassVar[bool] = False
 
     def unsupported(self, model: GraphModule) -> str | None:
         if reason := why_not(model, self.layers):

@@ -67,6 +67,7 @@ class PTQ(CompressionMethod):
     equalize: bool = False
     layers: LayerScope = "all"
     effect: ClassVar[Effect] = Effect.LOWERS_PRECISION
+    trains: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         check_bits_fields(self.bits, self.first_last_bits)
