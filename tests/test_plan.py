@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 
 from baselines.training import Recipe
+from bench.estimate import Sizes, plan_seconds
 from bench.grammar import parse_chains
 from bench.plan import Source, make_plan
 from methods import METHODS
@@ -76,3 +77,11 @@ def test_the_finetuning_budget_leaves_the_dense_network_as_it_is():
     other = plan(source=dataclasses.replace(SOURCE, recipe=recipe)).cases
     assert other[0].stage_ids == plan().cases[0].stage_ids
     assert other[1].id != plan().cases[1].id
+
+
+def test_time_is_estimated_for_what_trains_and_for_stages_once():
+    made = plan(methods="qat,ptq,half,prune+ptq")
+    seconds = plan_seconds(made, Sizes(10**7, 50_000, 1_000, False), set(), set())
+    dense, qat, ptq, half, chain = (seconds[case.id] for case in made.cases)
+    assert ptq == half < 0.1 * qat < qat < dense
+    assert qat <= chain < qat + 2
