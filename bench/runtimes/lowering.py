@@ -58,14 +58,14 @@ def spelled_out(model: GraphModule, target: Target = "compiler") -> GraphModule:
         return baked(model)
     _drop_clamps_that_rounding_does(model)
     give_each_call_a_layer(model)
+    for path, layer in modules_called(model).items():
+        if isinstance(layer, BasisTransform) and layer.bits is not None:
+            replace_module(model, path, layer.plain())
     if target == "onnx":
         _round_dynamically_in_onnx(model)
     else:
         _round_again_before_kernels(model)
     for path, layer in modules_called(model).items():
-        if isinstance(layer, BasisTransform) and layer.bits is not None:
-            layer = layer.plain()
-            replace_module(model, path, layer)
         if isinstance(layer, DynamicQuantizer):
             replace_module(model, path, _RoundDynamically())
         if isinstance(layer, ActivationQuantizer):

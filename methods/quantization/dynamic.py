@@ -16,10 +16,9 @@ from typing import ClassVar
 from torch.fx import GraphModule
 
 from methods.base import CompressionMethod, Effect, Refused, Task
-from methods.folding import fold_batch_norms
 from methods.layers import LayerScope
 from methods.quantization.placement import place_dynamic_quantizers
-from methods.quantization.preparation import bits_of_layers, check_bits_fields, copied, put_on_grids, why_not
+from methods.quantization.preparation import bits_of_layers, check_bits_fields, prepared, put_on_grids, why_not
 
 
 @dataclass(frozen=True)
@@ -45,7 +44,7 @@ class Dynamic(CompressionMethod):
     def compress(self, model: GraphModule, task: Task) -> GraphModule:
         if reason := self.unsupported(model):
             raise Refused(f"dynamic cannot run on this network: {reason}")
-        model = fold_batch_norms(copied(model))
+        model = prepared(model, self.layers, self.bits, task)
         bits = bits_of_layers(model, self.layers, self.bits, self.first_last_bits)
         place_dynamic_quantizers(model, self.layers)
         return put_on_grids(model, bits, "fitted").eval()
