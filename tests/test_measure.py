@@ -194,6 +194,16 @@ def test_a_deployed_file_is_made_once_and_again_when_lost(files: tuple[Path, Pat
     assert runtime.made == 4
 
 
+def test_a_deployed_file_of_other_code_is_made_again(
+    files: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runtime, small = Counting(), artifact.load(files[0])
+    prepared(runtime, small, tmp_path)
+    monkeypatch.setattr("bench.measure.deployment._code", lambda: "as it was before an export was mended")
+    prepared(runtime, small, tmp_path)
+    assert runtime.made == 2
+
+
 def test_the_dense_export_is_kept_for_the_next_row(whole: Any, files: tuple[Path, Path]) -> None:
     kept = {path.parent.parent.name for path in whole[2].glob("*/onnxruntime/*.onnx")}
     assert kept == {hashlib.sha256(file.read_bytes()).hexdigest() for file in files}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 
@@ -30,11 +32,19 @@ def prepared(runtime: Runtime, artifact: Artifact, work: Path) -> Path | None:
 
 
 def _versions() -> dict[str, str]:
-    """Versions of what exports and runs networks, where installed."""
-    found = {}
+    """Versions of what exports and runs networks, where installed, and a digest of our own code that does."""
+    found = {"runtimes": _code()}
     for name in ("torch", "onnx", "onnxscript", "onnxruntime", "openvino"):
         try:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
     return found
+
+
+@cache
+def _code() -> str:
+    digest = hashlib.sha256()
+    for file in sorted((Path(__file__).parents[1] / "runtimes").glob("*.py")):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:16]
