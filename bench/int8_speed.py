@@ -10,16 +10,19 @@ import argparse
 import statistics
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from bench.artifact import Artifact, load
+from baselines.errors import UsageError, nearest
+from bench.artifact import Artifact, ArtifactError, load
 from bench.environment import cpu
 from bench.int8_goals import Goals, bound, size_line, speed_lines
 from bench.runtimes import RUNTIMES, RuntimeFailure, Session
 from bench.study_page import made_at, made_by
+from methods.layers.quantization import is_quantized
 
 _WARMUP = 5
 
@@ -170,6 +173,29 @@ def goal_lines(timings: list[Timing], sizes: dict[str, int], goals: Goals) -> li
     return lines + [size_line(file, float_bytes, size, goals) for file, size in list(sizes.items())[1:]]
 
 
+def check(files: Sequence[Path], runtimes: Sequence[str]) -> None:
+    """What the page says of the files has to be so.
+
+    Raises:
+        UsageError: a runtime is unknown, a file is missing, the first one is quantised or another is not, or their
+            networks differ.
+    """
+    for name in runtimes:
+        if name not in RUNTIMES:
+            raise UsageError(f"unknown runtime {name!r}: {nearest(name, RUNTIMES)}")
+    if gone := [str(path) for path in files if not path.is_file()]:
+        raise UsageError(f"{gone[0]}: there is no such file")
+    artifacts = [load(path) for path in files]
+    if is_quantized(artifacts[0].model):
+        raise UsageError(f"{files[0]} is quantised: the float32 file comes first")
+    for path, one in zip(files[1:], artifacts[1:], strict=True):
+        if not is_quantized(one.model):
+            raise UsageError(f"{path} is not quantised: only the first file is float32")
+        for key in ("net", "input_shape"):
+            if one.metadata[key] != artifacts[0].metadata[key]:
+                raise UsageError(f"{path} has {key} {one.metadata[key]}, the first file {artifacts[0].metadata[key]}")
+
+
 def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(prog="python -m bench.int8_speed", description=__doc__)
@@ -183,7 +209,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("docs/studies/int8_speed.md"), help="the file to write")
     parser.add_argument("--append", action="store_true", help="add to the file instead of starting it anew")
     arguments = parser.parse_args()
-    lines = section(arguments.files, arguments)
+    try:
+        check(arguments.files, arguments.runtimes.split(","))
+        lines = section(arguments.files, arguments)
+    except (UsageError, ArtifactError) as error:
+        parser.error(str(error))
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     with arguments.out.open("a" if arguments.append else "w", encoding="utf-8") as file:
         file.write("\n".join(lines if arguments.append else [*header(), *lines]) + "\n")

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from baselines.data import ImageData
-from baselines.errors import UsageError
+from baselines.errors import UsageError, nearest
 from bench.artifact import Artifact, ArtifactError, load, read_metadata
 from bench.measure import accuracy
 from bench.measure.score import open_data, test_split
@@ -158,6 +158,9 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path("docs/studies/peer_quantization.md"), help="the file to write")
     arguments = parser.parse_args()
+    for name in arguments.peers.split(","):
+        if name not in CALIBRATIONS:
+            parser.error(f"unknown calibration {name!r} of the peer: {nearest(name, CALIBRATIONS)}")
     try:
         lines = page(groups(arguments.files, arguments.calibration), arguments)
     except (UsageError, ArtifactError) as error:

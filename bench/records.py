@@ -82,8 +82,8 @@ class RuntimeResult:
     measurements: tuple[Measurement, ...] = ()
     dense_measurements: tuple[Measurement, ...] = ()  # the dense artifact's latency, interleaved in the same process
     agreement: float | None = None  # share of test predictions equal to the eager reference's
-    # root mean square difference from the eager reference's logits, in their standard deviations; eager's own from the
-    # logits of the network as it was read
+    # root mean square difference from the eager reference's logits, in their standard deviations over the images;
+    # eager's own from the logits of the network as it was read
     logit_error: float | None = None
     kernel_counts: tuple[KernelCount, ...] = ()  # what `kernels` says, as data; records from before have none
     kernel_notes: tuple[str, ...] = ()

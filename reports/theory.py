@@ -28,14 +28,23 @@ def by_bytes(one: RunRecord, dense: RunRecord | None) -> float:
 def least_bytes(one: RunRecord) -> float | None:
     """Bytes that a pass has to read of the weights at the least: all of them as dense codes, or the non-zeros and a bit
     for each place that says whether it holds one. What scales, indices and headers take is not counted."""
-    if one.weight_bytes is None or not one.parameters:
+    weights, nonzeros = weights_of(one)
+    if one.weight_bytes is None or not weights:
         return None
-    return min(one.weight_bytes, one.weight_bytes * one.nonzeros / one.parameters + one.parameters / 8)
+    return min(one.weight_bytes, one.weight_bytes * nonzeros / weights + weights / 8)
 
 
 def stored_bits(one: RunRecord) -> float:
-    """Mean width of a stored value as a dense code, in bits; NaN where it is not known."""
-    return _ratio(8 * one.weight_bytes if one.weight_bytes is not None else None, one.parameters)
+    """Mean width of a stored weight as a dense code, in bits; NaN where it is not known."""
+    return _ratio(8 * one.weight_bytes if one.weight_bytes is not None else None, weights_of(one)[0])
+
+
+def weights_of(one: RunRecord) -> tuple[int, int]:
+    """Stored weights, values of tensors of two axes or more, and those that are not zero."""
+    held = [entry for entry in one.ledger if len(entry.shape) > 1]
+    if not held:
+        return one.parameters, one.nonzeros
+    return sum(entry.parameters for entry in held), sum(entry.nonzeros for entry in held)
 
 
 def gain_of_kernels(own: Sequence[KernelCount], dense: Sequence[KernelCount]) -> float:

@@ -75,7 +75,7 @@ def test_a_package_that_computes_something_else_is_refused(int8, tmp_path, monke
     monkeypatch.setattr("bench.runtimes.aoti._compiled", lambda *_, **__: [])
     monkeypatch.setattr("torch._inductor.package.package_aoti", lambda path, _: shutil.copy(int8[1], path))
     other = ship(PTQ().compress(network(Residual, seed=5), task()))
-    with pytest.raises(RuntimeFailure, match="AOTInductor's code is wrong at batch 1: its logits are "):
+    with pytest.raises(RuntimeFailure, match="AOTInductor's code is wrong for one image: its logits are "):
         RUNTIME.prepare(other, SHAPE, tmp_path)
     assert not list(tmp_path.iterdir())
 

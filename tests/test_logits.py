@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from torch import nn
 
+from bench.logit_error import logit_error
 from bench.measure import logits as subject
-from bench.measure.logits import FirstLogits, logit_error, logits_as_read
+from bench.measure.logits import FirstLogits, logits_as_read
 from bench.records import RunRecord
 from bench.runtimes import RUNTIMES, Runtime, Session
 from bench.runtimes.eager import Eager

@@ -233,3 +233,20 @@ def test_without_activations_the_graph_is_as_it_was():
     model = PTQ(activations="none").compress(network(Residual), task())
     assert not [one for one in model.modules() if type(one).__name__ == "ActivationQuantizer"]
     assert set(bits_by_path(model).values()) == {8}
+
+
+@pytest.mark.parametrize(
+    ("fields", "most"),
+    [({"bits": 7, "first_last_bits": 7, "budget": 5.0}, 7), ({"bits": 4, "first_last_bits": 7, "budget": 4.5}, 7),
+     ({"budget": 7.0, "first_last_bits": 7}, 8)],
+)  # fmt: skip
+def test_budgets_go_with_bits_that_are_no_usual_width(fields, most):
+    model = PTQ(**fields).compress(network(Plain), task())
+    found = bits_by_path(model)
+    assert min(found["first"], found["head"]) >= 7
+    assert max(found.values()) <= most
+
+
+def test_a_budget_that_no_layer_can_use_is_refused_at_once():
+    with pytest.raises(ValueError, match="no layer can use it"):
+        PTQ(bits=4, first_last_bits=4, budget=6.0)

@@ -262,3 +262,37 @@ def test_the_learning_rate_is_scaled_as_asked():
     assert seen == [0.3]
     with pytest.raises(ValueError, match="lr_scale must be above 0"):
         QAT(lr_scale=0.0)
+
+
+def frozen_from(model, method):
+    """The shares of training at which batch norms and averaged ranges moved, and those at which learned steps lay
+    beyond a factor of 4 of where they started."""
+    moved, strayed = [], []
+
+    def finetune(model, *, lr_scale=1.0, at_step):
+        starts = {name: value.detach().clone() for name, value in model.named_parameters() if name.endswith("step")}
+        for step in range(10):
+            before = {name: value.clone() for name, value in model.named_buffers()}
+            model.train()
+            for name, value in model.named_parameters():
+                if name.endswith("step"):
+                    value.data.mul_(100)  # one bad gradient
+            at_step(step / 10)
+            if any((value / starts[name] > 4.01).any() for name, value in model.named_parameters() if name in starts):
+                strayed.append(step / 10)
+            with torch.no_grad():
+                model(5 * images(8, seed=step))
+            after = dict(model.named_buffers())
+            moved.extend([step / 10] if any(not torch.equal(before[name], after[name]) for name in before) else [])
+        return model.eval()
+
+    method.compress(model, task(finetune))
+    return moved, strayed
+
+
+@pytest.mark.parametrize("ranges", ["learned", "averaged"])
+@pytest.mark.parametrize(("freeze", "moving"), [(0.7, 7), (0.0, 0), (1.0, 10), (0.35, 4)])
+def test_batch_norms_and_averaged_ranges_move_up_to_the_share_that_freezes_them(ranges, freeze, moving):
+    moved, strayed = frozen_from(network(Residual), QAT(ranges=ranges, freeze=freeze))
+    assert moved == [step / 10 for step in range(moving)]
+    assert not strayed

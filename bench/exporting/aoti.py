@@ -24,9 +24,9 @@ class AotiFormat(Format):
 
     def write(self, model: GraphModule, facts: Facts, path: Path) -> None:
         write_package(model, tuple(facts["input_shape"]), path)
-        kernels = json.loads(facts_of(path).read_text(encoding="utf-8"))["kernels"]
+        compiled = json.loads(facts_of(path).read_text(encoding="utf-8"))  # kernels, and the batch that it takes
         facts_of(path).unlink()
-        write_facts({**facts, "kernels": kernels}, path)
+        write_facts({**facts, **compiled}, path)
 
     def facts(self, path: Path) -> Facts:
         return read_facts(path)

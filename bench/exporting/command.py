@@ -14,9 +14,10 @@ from baselines.errors import UsageError, nearest
 from bench import artifact
 from bench.evaluate import data_request, stated_by
 from bench.exporting import FORMATS, Format
+from bench.logit_error import logit_error
 from bench.measure import MeasureError
 from bench.measure.accuracy import agreement
-from bench.measure.logits import logit_error, logits_as_read
+from bench.measure.logits import logits_as_read
 from bench.measure.messages import ReloadAnswer, ReloadRequest, ScoreRequest
 from bench.measure.process import ask
 from bench.measure.score import open_data
@@ -42,11 +43,11 @@ def export_file(path: Path, options: Options, console: Console) -> int:
     form = _format(options.to)
     stated = stated_by(path, "--export")
     target = _target(path, form, options.out)
+    _check_writable(target)
     data = data_request(stated, options)
     eager = _eager(path, data, options.threads)
     read = artifact.load(path)
     facts = {**{key: stated[key] for key in _CARRIED if key in stated}, "artifact_sha256": read.sha256}
-    target.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=target.parent, prefix=".export-") as folder, TemporaryDirectory() as aside:
         part, logits = Path(folder, target.name), Path(aside, "logits.npy")
         try:
@@ -84,6 +85,20 @@ def _target(path: Path, form: Format, out: Path | None) -> Path:
     if out.suffix != form.suffix:
         raise UsageError(f"--out {out} must end in {form.suffix} for --to {form.name}, or be a folder that is there")
     return out
+
+
+def _check_writable(target: Path) -> None:
+    """Makes the folder; what cannot be written is found before anything is scored.
+
+    Raises:
+        UsageError: no file can be made there.
+    """
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=target.parent, prefix=".export-"):
+            pass
+    except OSError as error:
+        raise UsageError(f"{target} cannot be written ({error.strerror}): pass another place with --out") from error
 
 
 def _eager(path: Path, data: dict[str, Any], threads: int) -> Accuracy:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Iterable
 
 import numpy as np
@@ -46,21 +45,3 @@ def logits_as_read(
             if seen >= IMAGES:
                 break
     return found.all()
-
-
-def logit_error(logits: NDArray[np.float32], reference: NDArray[np.float32]) -> float:
-    """Root mean square of the difference, in standard deviations of the reference logits; both [n, classes].
-
-    Infinite where a logit is not finite, or where the reference does not vary and the two differ.
-
-    Raises:
-        ValueError: the shapes differ.
-    """
-    if logits.shape != reference.shape:
-        raise ValueError(f"logits {list(logits.shape)} and {list(reference.shape)} cannot be compared")
-    if np.array_equal(logits, reference):
-        return 0.0
-    own, other = logits.astype(np.float64), reference.astype(np.float64)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        error = float(np.sqrt(np.mean((own - other) ** 2)) / other.std())
-    return error if math.isfinite(error) else math.inf

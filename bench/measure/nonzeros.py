@@ -37,13 +37,14 @@ def nonzero_products(layer: nn.Module, macs: int, x: Tensor, out: Any) -> int:
 
 
 def weight_bytes(model: nn.Module) -> int:
-    """Bytes of all stored parameters as dense codes, zeros included: each tensor's values times its width in bits.
+    """Bytes of the stored weights, tensors of two axes or more, as dense codes, zeros included: each one's values times
+    its width in bits.
 
     A float is as wide as its type, integer codes are as wide as the largest needs: codes in [-7, 7] have 4 bits, also
-    where a file or a processor keeps them in bytes. Scales, indices and whatever else a format adds are left out: what
-    the weights alone would let a runtime save.
+    where a file or a processor keeps them in bytes. Biases, scales, indices and whatever else a format adds are left
+    out: what the weights alone would let a runtime save.
     """
-    return math.ceil(sum(one.numel() * _bits(one.detach()) for one in model.parameters()) / 8)
+    return math.ceil(sum(one.numel() * _bits(one.detach()) for one in model.parameters() if one.ndim > 1) / 8)
 
 
 def _bits(tensor: Tensor) -> int:

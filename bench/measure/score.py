@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 from baselines import data as datasets
 from baselines.errors import UsageError, nearest
 from bench.artifact import Artifact, load
+from bench.logit_error import logit_error
 from bench.measure import accuracy
 from bench.measure.deployment import prepared
 from bench.measure.energy import energy
 from bench.measure.latency import Sampling, interleaved, latency
-from bench.measure.logits import FirstLogits, logit_error, logits_as_read
+from bench.measure.logits import FirstLogits, logits_as_read
 from bench.measure.macs import count_macs
 from bench.measure.messages import ScoreAnswer, ScoreRequest
 from bench.measure.nonzeros import weight_bytes

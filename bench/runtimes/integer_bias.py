@@ -13,6 +13,7 @@ import onnx
 from onnx import numpy_helper
 
 _LARGEST_BIAS_CODE = 2**30  # half of int32's range: the rest is for the products that are added
+_NAMES_ANEW = ("Cast", "Identity")
 _MOVES_VALUES = {
     "Reshape", "Flatten", "Identity", "Squeeze", "Unsqueeze", "Transpose", "MaxPool", "Pad", "Slice", "Split",
 }  # fmt: skip
@@ -25,6 +26,8 @@ def fit_biases(proto: onnx.ModelProto) -> None:
         reads_input = constants.dequantizer(node.input[0])
         reads_weight = constants.producers.get(node.input[1])
         if reads_input is None or reads_weight is None or reads_weight.op_type != "DequantizeLinear":
+            continue
+        if not constants.is_constant(reads_input.input[1]):  # a step that is found at run time
             continue
         input_scale, bias = constants.value(reads_input.input[1]), constants.value(node.input[2])
         _widen(constants, reads_weight, np.abs(bias) / (input_scale * _LARGEST_BIAS_CODE))
@@ -40,11 +43,17 @@ class _Constants:
 
     def holder(self, name: str) -> onnx.TensorProto:
         """The tensor behind `name`."""
-        while name not in self.tensors and self.producers[name].op_type in ("Cast", "Identity"):
+        while name not in self.tensors and self.producers[name].op_type in _NAMES_ANEW:
             name = self.producers[name].input[0]
         if name in self.tensors:
             return self.tensors[name]
         return next(one.t for one in self.producers[name].attribute if one.name == "value")
+
+    def is_constant(self, name: str) -> bool:
+        """Whether the graph holds the tensor `name` and does not compute it."""
+        while name not in self.tensors and name in self.producers and self.producers[name].op_type in _NAMES_ANEW:
+            name = self.producers[name].input[0]
+        return name in self.tensors or (name in self.producers and self.producers[name].op_type == "Constant")
 
     def value(self, name: str) -> np.ndarray:
         return numpy_helper.to_array(self.holder(name))

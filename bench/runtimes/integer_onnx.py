@@ -27,6 +27,16 @@ class RoundDynamically(nn.Module):
         return codes, step, zero_point
 
 
+class RoundAndReadBack(nn.Module):
+    """[...] float -> float [...], rounded to the grid of the values at hand."""
+
+    def forward(self, values: Tensor) -> Tensor:
+        rounded = RoundDynamically()(values)
+        return torch.onnx.ops.symbolic(
+            "DequantizeLinear", rounded, dtype=torch.float32, shape=values.shape, version=_VERSION
+        )
+
+
 class IntegerLinear(nn.Module):
     """A linear layer of int8 codes on rounded values: [..., in] -> float [..., out]."""
 

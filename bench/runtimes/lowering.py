@@ -16,14 +16,17 @@ from torch import Tensor, fx, nn
 from torch.fx import GraphModule
 from torch.nn.utils import parametrize
 
-from bench.runtimes.integer_onnx import RoundDynamically, in_integers
+from bench.runtimes.integer_onnx import RoundAndReadBack, RoundDynamically, in_integers
 from methods.graph import modules_called, replace_module
 from methods.layers import BasisTransform, SpectralLinear, constrained_tensors, constraints, kind_of, release
 from methods.layers.activations import LARGEST_CODE, SMALLEST_RANGE, ActivationQuantizer, DynamicQuantizer
 from methods.layers.quantization import Dequantize, largest_weight_code
 
 Target = Literal["compiler", "onnx"]
-_INT8_KERNELS: tuple[type[nn.Module], ...] = (nn.Conv1d, nn.Conv2d, nn.Linear)
+_INT8_KERNELS: dict[str, tuple[type[nn.Module], ...]] = {
+    "onnx": (nn.Conv1d, nn.Conv2d, nn.Linear),
+    "compiler": (nn.Conv2d, nn.Linear),  # of one-dimensional convolutions with padding it makes code that fails (2.13)
+}
 _MOVES_VALUES = {
     "MaxPool2d", "AdaptiveMaxPool2d", "Flatten", "Unflatten", torch.flatten, torch.reshape, F.max_pool2d,
     F.adaptive_max_pool2d, "view", "reshape", "flatten",
@@ -70,7 +73,7 @@ def spelled_out(model: GraphModule, target: Target = "compiler") -> GraphModule:
             replace_module(model, path, _RoundDynamically())
         if isinstance(layer, ActivationQuantizer):
             replace_module(model, path, _Round(layer.scale.item(), int(layer.zero_point.item())))
-        elif _has_int8_kernels(layer):
+        elif _has_int8_kernels(layer, target):
             _spell_out_weights(layer)
     for layer in list(model.modules()):
         if not any(
@@ -127,10 +130,12 @@ def _round_dynamically_in_onnx(model: GraphModule) -> None:
         if node.op != "call_module" or not isinstance(layers[node.target], DynamicQuantizer):
             continue
         integer = {user: made for user in node.users if (made := in_integers(layers[user.target])) is not None}
-        if len(integer) == len(node.users):
-            replace_module(model, node.target, RoundDynamically())
-            for user, layer in integer.items():
-                replace_module(model, user.target, layer)
+        if len(integer) < len(node.users):  # a reader has no integer operator: all multiply what is read back
+            replace_module(model, node.target, RoundAndReadBack())
+            continue
+        replace_module(model, node.target, RoundDynamically())
+        for user, layer in integer.items():
+            replace_module(model, user.target, layer)
 
 
 def _round_again_before_kernels(model: GraphModule) -> None:
@@ -138,10 +143,7 @@ def _round_again_before_kernels(model: GraphModule) -> None:
     sees an int8 kernel only where the two meet, and rounding again changes nothing."""
     layers = modules_called(model)
     for node in list(model.graph.nodes):
-        if (
-            node.op != "call_module"
-            or parametrize.type_before_parametrizations(layers[node.target]) not in _INT8_KERNELS
-        ):
+        if node.op != "call_module" or not _has_int8_kernels(layers[node.target], "compiler"):
             continue
         before = node.args[0]
         while (step := _only_reads(model, before)) is not None:
@@ -156,8 +158,8 @@ def _round_again_before_kernels(model: GraphModule) -> None:
     model.recompile()
 
 
-def _has_int8_kernels(layer: nn.Module) -> bool:
-    return parametrize.type_before_parametrizations(layer) in _INT8_KERNELS
+def _has_int8_kernels(layer: nn.Module, target: Target) -> bool:
+    return parametrize.type_before_parametrizations(layer) in _INT8_KERNELS[target]
 
 
 def _only_reads(model: GraphModule, node: fx.Node) -> fx.Node | None:
@@ -205,7 +207,7 @@ def _spell_out_weights(layer: nn.Module) -> None:
 def _bake(layer: nn.Module) -> None:
     for name in list(constrained_tensors(layer)):
         with torch.no_grad():
-            value = getattr(layer, name).detach()
+            value = getattr(layer, name).detach().contiguous()  # compilers are wrong about other strides
         release(layer, name)
         setattr(layer, name, nn.Parameter(value, requires_grad=False))
 

@@ -47,6 +47,7 @@ def export(model: GraphModule, input_shape: tuple[int, ...], path: Path) -> None
     proto = program.model_proto
     if not proto.graph.input[0].type.tensor_type.shape.dim[0].dim_param:
         raise ValueError("the network works on batches of one size only")
+    _drop_remarks(proto)
     _drop_zero_biases(proto)
     fit_biases(proto)
     half = stored_half(model)
@@ -55,6 +56,14 @@ def export(model: GraphModule, input_shape: tuple[int, ...], path: Path) -> None
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     onnx.save(proto, part)
     os.replace(part, path)
+
+
+def _drop_remarks(proto: onnx.ModelProto) -> None:
+    """Leaves out what the exporter notes of each node: traces through the files of the machine that it ran on."""
+    for held in (proto, proto.graph, *proto.graph.node, *proto.graph.value_info, *proto.graph.initializer,
+                 *proto.graph.input, *proto.graph.output, *proto.functions):  # fmt: skip
+        held.doc_string = ""
+        del held.metadata_props[:]
 
 
 def _drop_zero_biases(proto: onnx.ModelProto) -> None:

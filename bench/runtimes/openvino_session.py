@@ -12,7 +12,9 @@ from bench.runtimes.base import RuntimeFailure, Session, one_line
 from bench.runtimes.kernels import UNKNOWN, Kernels, note_on_zeros
 from bench.runtimes.onnx_file import precision, zeros
 
-_MULTIPLIES = {"Convolution", "GroupConvolution", "FullyConnected", "MatMul"}
+_MULTIPLIES = {
+    "Convolution", "GroupConvolution", "Deconvolution", "FullyConnected", "MatMul", "MHA", "ScaledDotProductAttention",
+}  # fmt: skip
 _PRECISIONS = {"f64": "fp64", "f32": "fp32", "f16": "fp16", "bf16": "bf16", "i8": "int8", "u8": "int8"}
 
 

@@ -53,7 +53,7 @@ class Histogram:
         tail = (1 - share) / 2 * total[-1]
         low = middles[int(torch.searchsorted(total, tail, right=True).clamp(max=len(middles) - 1))].item()
         high = middles[int(torch.searchsorted(total, total[-1] - tail).clamp(max=len(middles) - 1))].item()
-        return max(low, self.low), min(high, self.high)
+        return min(max(low, self.low), self.high), max(min(high, self.high), self.low)
 
     def _cover(self, low: float, high: float) -> None:
         """Makes the bins span [low, high], merging neighbours as often as needed."""

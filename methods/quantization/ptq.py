@@ -74,6 +74,11 @@ class PTQ(CompressionMethod):
         check_calibration(self.calibration)
         if self.budget != 0 and not 2 <= self.budget <= 8:
             raise ValueError(f"budget must be in 2..8 or 0, got {self.budget}: pass the mean bits of a weight")
+        if self.budget > max(self.bits, self.first_last_bits):
+            raise ValueError(
+                f"budget must be at most the bits that a layer may have, got {self.budget} with bits={self.bits}: "
+                "no layer can use it"
+            )
 
     def unsupported(self, model: GraphModule) -> str | None:
         return why_not(model, self.layers)

@@ -36,9 +36,14 @@ def mixed_bits(
     Raises:
         Refused: the mean of `fewest` is above the budget.
     """
-    widths = {path: [w for w in WIDTHS if least <= w <= max(least, most)] for path, least in fewest.items()}
+    widths = {path: _widths(least, max(least, most)) for path, least in fewest.items()}
     sizes = {path: sum(original(*one[1:]).numel() for one in weights(model.get_submodule(path))) for path in fewest}
     return allocate(divergences(model, widths, images), sizes, budget)
+
+
+def _widths(least: int, most: int) -> list[int]:
+    """What a layer may have, the most first: those of WIDTHS in between, and both ends."""
+    return [width for width in range(most, least - 1, -1) if width in (*WIDTHS, least, most)]
 
 
 @torch.no_grad()
@@ -88,7 +93,8 @@ def allocate(costs: Costs, sizes: Mapping[str, int], budget: float) -> dict[str,
     least = {path: min(widths) for path, widths in costs.items()}
     if _mean(least, sizes) > budget:
         raise Refused(
-            f"budget must be at least {_mean(least, sizes):.2f} bits here, got {budget}: layers then have their fewest"
+            f"budget must be at least {_mean(least, sizes):.2f} bits here, got {budget}: layers then have their "
+            "fewest, and first_last_bits=0 lets the first and the last layer have fewer"
         )
     low, high = 0.0, 1.0 + max(max(widths.values()) for widths in costs.values()) * max(1, total)
     for _ in range(_HALVINGS):
