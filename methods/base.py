@@ -36,8 +36,8 @@ class Effect(enum.IntEnum):
 _WHY_NOT_AFTER = {
     (Effect.ZEROS_WEIGHTS, Effect.REPLACES_LAYERS): "it would replace the tensors whose entries were set to zero",
     (Effect.LOWERS_PRECISION, Effect.REPLACES_LAYERS): "it would replace the tensors that were quantised",
-    (Effect.LOWERS_PRECISION, Effect.ZEROS_WEIGHTS): "scales and ranges were fitted to the weights before pruning",
-    (Effect.LOWERS_PRECISION, Effect.LOWERS_PRECISION): "the network is quantised already",
+    (Effect.LOWERS_PRECISION, Effect.ZEROS_WEIGHTS): "what it stores was fitted to the weights before pruning",
+    (Effect.LOWERS_PRECISION, Effect.LOWERS_PRECISION): "its precision has been lowered already",
     (Effect.REPLACES_LAYERS, Effect.REPLACES_LAYERS): "its layers have been replaced already",
 }
 

@@ -4,6 +4,7 @@ import sys
 
 import pytest
 
+from baselines.errors import UsageError
 from bench import int8_speed
 from bench.artifact import save, ship
 from bench.int8_goals import Goals, bound, size_line, speed_lines
@@ -84,3 +85,33 @@ def test_a_page_is_written_whole(tmp_path, monkeypatch, capsys):
     assert f"({100 / ratio:.2f} %)" in text
     assert "- onnxruntime, ptq: int8 QLinearConv" in text
     assert capsys.readouterr().out.strip() in text
+
+
+@pytest.fixture
+def files(tmp_path):
+    facts = {"net": "plain", "input_shape": list(SHAPE), "dataset": "none", "chain": "c"}
+    found = {name: tmp_path / f"{name}.nnc" for name in ("dense", "int8", "other")}
+    save(ship(network(Plain)), found["dense"], facts)
+    save(ship(PTQ().compress(network(Plain), task())), found["int8"], facts)
+    save(ship(PTQ().compress(network(Plain), task())), found["other"], facts | {"net": "another"})
+    return found
+
+
+@pytest.mark.parametrize(
+    ("names", "runtimes", "words"),
+    [
+        (("int8", "dense"), ["onnxruntime"], "the float32 file comes first"),
+        (("dense", "dense"), ["onnxruntime"], "is not quantised"),
+        (("dense", "other"), ["onnxruntime"], "has net another"),
+        (("dense", "int8"), ["onxruntime"], "did you mean 'onnxruntime'"),
+        (("dense", "gone"), ["onnxruntime"], "there is no such file"),
+    ],
+)
+def test_files_are_what_the_page_says_they_are(names, runtimes, words, files, tmp_path):
+    paths = [files.get(name, tmp_path / name) for name in names]
+    with pytest.raises(UsageError, match=words):
+        int8_speed.check(paths, runtimes)
+
+
+def test_honest_files_are_not_accused(files):
+    int8_speed.check([files["dense"], files["int8"]], ["onnxruntime", "eager"])

@@ -116,9 +116,17 @@ def test_only_the_first_images_are_kept(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_the_error_is_in_standard_deviations() -> None:
     reference = np.array([[0.0, 2.0], [4.0, 6.0]], np.float32)
-    assert logit_error(reference + np.float32(1.0), reference) == pytest.approx(1 / math.sqrt(5))
+    assert logit_error(reference + np.float32(1.0), reference) == pytest.approx(1 / 2)
     assert logit_error(reference, reference) == 0.0
-    assert logit_error(10 * reference + 10, 10 * reference) == pytest.approx(1 / math.sqrt(5))
+    assert logit_error(10 * reference + 10, 10 * reference) == pytest.approx(1 / 2)
+
+
+def test_a_runtime_that_ignores_its_images_is_one_deviation_off_however_far_classes_lie_apart() -> None:
+    rng = np.random.default_rng(0)
+    reference = (np.linspace(-3, 3, 10) + 0.1 * rng.standard_normal((500, 10))).astype(np.float32)
+    blind = np.broadcast_to(reference.mean(0), reference.shape)
+    assert (blind.argmax(1) == reference.argmax(1)).all()  # no prediction tells
+    assert logit_error(blind, reference) == pytest.approx(1, abs=1e-3)
 
 
 def test_what_has_no_finite_error_is_infinite() -> None:

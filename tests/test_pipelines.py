@@ -22,7 +22,7 @@ class Sentinel(Spy):
         ("prune+dct", "replace the tensors whose entries were set to zero"),
         ("ptq+dct", "replace the tensors that were quantised"),
         ("qat+prune", "fitted to the weights before pruning"),
-        ("ptq+qat", "quantised already"),
+        ("ptq+qat", "precision has been lowered already"),
         ("dct+dct", "replaced already"),
         ("dct+qat+prune", "fitted to the weights before pruning"),
     ],

@@ -173,7 +173,7 @@ def test_reasons_are_given_exactly_where_promised_and_measured_are_apart(
 
 
 def test_bytes_of_pruned_weights_are_those_of_the_smaller_form() -> None:
-    one = dataclasses.replace(record("dense"), parameters=1000, weight_bytes=4000, nonzeros=1000)
+    one = dataclasses.replace(record("dense"), parameters=1000, weight_bytes=4000, nonzeros=1000, ledger=())
     assert theory.least_bytes(one) == 4000
     assert theory.least_bytes(dataclasses.replace(one, nonzeros=100)) == 400 + 125
     assert theory.least_bytes(dataclasses.replace(one, nonzeros=990)) == 4000
