@@ -45,20 +45,26 @@ class Timing:
         return statistics.median(self.float_s) / statistics.median(self.int8_s)
 
 
-def time_by_turns(sessions: list[Session], images: np.ndarray, samples: int) -> list[tuple[float, ...]]:
-    """Seconds of `samples` runs of each session, after a warm-up; images: float32 [n, c, h, w]."""
+def time_by_turns(sessions: list[Session], images: np.ndarray, samples: int, burst: int = 1) -> list[tuple[float, ...]]:
+    """Seconds of at least `samples` runs of each session, after a warm-up; images: float32 [n, c, h, w].
+
+    burst: runs of one session in a row. The first of several is not timed: it reads weights that the other sessions
+    have driven out of the processor's caches, which a process that serves one network does not.
+    """
     found: list[list[float]] = [[] for _ in sessions]
-    for turn in range(_WARMUP + samples):
+    timed = max(1, burst - 1)
+    for turn in range(-(-(_WARMUP + samples) // timed)):
         for session, seconds in zip(sessions, found, strict=True):
-            start = time.perf_counter()
-            session.run(images)
-            if turn >= _WARMUP:
-                seconds.append(time.perf_counter() - start)
+            for run in range(burst):
+                start = time.perf_counter()
+                session.run(images)
+                if turn * timed >= _WARMUP and (run or burst == 1):
+                    seconds.append(time.perf_counter() - start)
     return [tuple(seconds) for seconds in found]
 
 
 def measure(
-    files: list[Path], runtime: str, *, threads: int, batches: list[int], samples: int
+    files: list[Path], runtime: str, *, threads: int, batches: list[int], samples: int, burst: int
 ) -> tuple[dict[str, str], list[Timing]]:
     """Kernels by file, and the timings of every file but the first, which is the float32 one."""
     artifacts = [load(path) for path in files]
@@ -69,7 +75,7 @@ def measure(
         sessions = [_session(one, runtime, Path(folder, str(index)), threads) for index, one in enumerate(artifacts)]
         for batch in batches:
             images = rng.standard_normal((batch, *shape)).astype(np.float32)  # [n, c, h, w]
-            seconds = time_by_turns(sessions, images, samples)
+            seconds = time_by_turns(sessions, images, samples, burst)
             for index in range(1, len(files)):
                 error = _error(artifacts[index], sessions[index], images)
                 found.append(Timing(files[index].stem, runtime, threads, batch, seconds[0], seconds[index], error))
@@ -111,7 +117,8 @@ def header() -> list[str]:
         "# int8 against float32, the same network in the same runtime",
         "",
         made_at(),
-        "Median and quartiles in milliseconds; files are timed by turns in one process. Error: largest difference to "
+        "Median and quartiles in milliseconds; files are timed by turns in one process, each turn a burst of `--burst` "
+        "runs of which the first of several is not timed. Error: largest difference to "
         "the simulated int8 logits, in their standard deviations.",
         *bound(cpu()["flags"]),
     ]
@@ -139,7 +146,10 @@ def section(files: list[Path], arguments: argparse.Namespace) -> list[str]:
         for threads in map(int, arguments.threads.split(",")):
             batches = [int(batch) for batch in arguments.batches.split(",")]
             try:
-                kernels, found = measure(files, runtime, threads=threads, batches=batches, samples=arguments.samples)
+                settings = {"threads": threads, "batches": batches, "samples": arguments.samples}
+                kernels, found = measure(files, runtime, **settings, burst=arguments.burst)
+                    files, runtime, threads=threads, batches=batches, samples=arguments.samples, burst=arguments.burst
+                )
             except RuntimeFailure as error:
                 ran.append(f"- {runtime}: not measured, {error}")
                 break
@@ -206,6 +216,7 @@ def main() -> None:
     parser.add_argument("--threads", default="1", help="numbers of threads, comma-separated")
     parser.add_argument("--batches", default="1,32", help="batch sizes, comma-separated")
     parser.add_argument("--samples", type=int, default=50, help="timed runs of each file")
+    parser.add_argument("--burst", type=int, default=5, help="runs of one file in a row, the first of several untimed")
     parser.add_argument("--out", type=Path, default=Path("docs/studies/int8_speed.md"), help="the file to write")
     parser.add_argument("--append", action="store_true", help="add to the file instead of starting it anew")
     arguments = parser.parse_args()
