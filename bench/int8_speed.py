@@ -148,8 +148,6 @@ def section(files: list[Path], arguments: argparse.Namespace) -> list[str]:
             try:
                 settings = {"threads": threads, "batches": batches, "samples": arguments.samples}
                 kernels, found = measure(files, runtime, **settings, burst=arguments.burst)
-                    files, runtime, threads=threads, batches=batches, samples=arguments.samples, burst=arguments.burst
-                )
             except RuntimeFailure as error:
                 ran.append(f"- {runtime}: not measured, {error}")
                 break

@@ -33,10 +33,9 @@ ANY_NUMBER, ONE_IMAGE = "model", "one_image"  # the first is what torch loads wh
 _LARGEST_BATCH = 65536
 _FIXED_BATCH = 32
 _CHECKED = 5  # images that a new package is run on
-_MOST_ERROR = (
-    0.5  # standard deviations over the images: one that ignores them is 1 off; noise through a network that has
-)
-# hardly been trained, whose logits lie close together, up to 0.3 by other roundings alone
+# standard deviations over the images, of which a network that ignores its images is 1 off; noise through one that has
+# hardly been trained, whose logits lie close together, is up to 0.3 off by roundings alone, in every runtime
+_MOST_ERROR = 0.5
 _OPTIONS = {
     "freezing": True,  # weights become constants, so int8 layers turn into oneDNN's int8 kernels
     "cpp.dynamic_threads": True,  # the number of threads is the process's that runs it, not the compiling one's
