@@ -97,4 +97,4 @@ def test_what_is_missing_is_said(monkeypatch):
 
 
 def test_the_folder_holds_the_package_and_its_facts_alone(int8):
-    assert {Path(path).name for path in int8[1].parent.iterdir()} == {"model.pt2", "model.json"}
+    assert {Path(path).name for path in int8[1].parent.iterdir()} == {"model.pt2", "model.pt2.json"}

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from bench.artifact import ship
+from bench.exporting import FORMATS
 from bench.runtimes import RUNTIMES
 from bench.runtimes.lowering import baked
 from methods import METHODS, Task
@@ -122,3 +123,13 @@ def test_packages_of_linear_layers_in_a_row_are_right_at_every_batch_size(name, 
 def test_weights_are_laid_out_in_order_whatever_reads_them_back():
     model = baked(made(TwoLinears, METHODS["weight_only"](group=50, first_last_bits=0)))
     assert all(tensor.is_contiguous() for tensor in model.parameters())
+
+
+@COMPILER_WARNS
+def test_an_exported_package_takes_any_number_of_images_in_its_session(tmp_path):
+    if reason := FORMATS["aoti"].unavailable():
+        pytest.skip(reason)
+    model, x = made(TwoLinears, PTQ()), images(3)
+    FORMATS["aoti"].write(model, {"input_shape": list(SHAPE)}, tmp_path / "row.pt2")
+    found = FORMATS["aoti"].load(tmp_path / "row.pt2", 1).run(x.numpy())
+    assert np.abs(found - logits(model, x)).max() <= step_of_logits(model, x)

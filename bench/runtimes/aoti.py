@@ -100,7 +100,7 @@ class AotSession(Session):
 
 def facts_of(package: Path) -> Path:
     """The file beside a package that says what is in it."""
-    return package.with_suffix(".json")
+    return package.with_name(f"{package.name}.json")
 
 
 def write_package(model: GraphModule, input_shape: tuple[int, ...], path: Path) -> None:
