@@ -114,6 +114,11 @@ class CompressionMethod(ABC):
         """The reason why `model` cannot be compressed in this way, or None."""
         return None
 
+    def check(self, model: GraphModule) -> None:
+        """Raises `Refused` with the reason of `unsupported`, if there is one."""
+        if reason := self.unsupported(model):
+            raise Refused(f"{type(self).__name__} cannot run on this network: {reason}")
+
     def cannot_follow(self, earlier: CompressionMethod) -> str | None:
         """The reason why this method cannot run on what `earlier` returned, or None; known without running either."""
         if isinstance(earlier, Pipeline):

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.fx import GraphModule
 from torch.nn.utils import parametrize
 
-from methods.base import CompressionMethod, Effect, Refused, Task
+from methods.base import CompressionMethod, Effect, Task
 from methods.graph import modules_called
 from methods.reconstruction import reconstruct
 
@@ -88,8 +88,7 @@ class LayerReplacement(CompressionMethod, ABC):
         return f"{held[0]} has constraints on its weight, which the new layer would drop" if held else None
 
     def compress(self, model: GraphModule, task: Task) -> GraphModule:
-        if reason := self.unsupported(model):
-            raise Refused(f"this network cannot be compressed in this way: {reason}")
+        self.check(model)
         model = copy.deepcopy(model)
         layers = self.new_layers({path: model.get_submodule(path) for path in self._replaced_paths(model)}, task)
         if self.fits:

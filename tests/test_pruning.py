@@ -144,7 +144,7 @@ def test_reasons_for_a_refusal(network):
 
     constrain(network.head, "weight", Grid())
     assert "head.weight is held by a Grid already" in (MagnitudePruning().unsupported(network) or "")
-    with pytest.raises(Refused, match="prune cannot run"):
+    with pytest.raises(Refused, match="MagnitudePruning cannot run on this network"):
         MagnitudePruning().compress(network, TASK)
     assert MagnitudePruning(layers="conv").unsupported(network) is None
 

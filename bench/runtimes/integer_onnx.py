@@ -56,8 +56,7 @@ class IntegerLinear(nn.Module):
             "MatMulInteger", (values, self.codes, zero_point), dtype=torch.int32,
             shape=(*values.shape[:-1], self.codes.shape[1]), version=_VERSION,
         )  # fmt: skip
-        product = sums.float() * (step * self.scale)
-        return product if self.bias is None else product + self.bias
+        return _scaled(sums, step * self.scale, self.bias)
 
 
 class IntegerConv2d(nn.Module):
@@ -82,8 +81,7 @@ class IntegerConv2d(nn.Module):
             "ConvInteger", (values, self.codes, zero_point), self._attributes(), dtype=torch.int32,
             shape=(values.shape[0], self.codes.shape[0], *self._sides(values)), version=_VERSION,
         )  # fmt: skip
-        product = sums.float() * (step * self.scale)
-        return product if self.bias is None else product + self.bias
+        return _scaled(sums, step * self.scale, self.bias)
 
     def _attributes(self) -> dict[str, Any]:
         return {
@@ -98,6 +96,12 @@ class IntegerConv2d(nn.Module):
             (values.shape[2 + axis] + 2 * self.padding[axis] - reach[axis] - 1) // self.stride[axis] + 1
             for axis in range(2)
         ]
+
+
+def _scaled(sums: Tensor, step: Tensor, bias: Tensor | None) -> Tensor:
+    """Sums of codes as float, [..., out] or [n, out, h, w]; step and bias broadcast to them."""
+    product = sums.float() * step
+    return product if bias is None else product + bias
 
 
 def codes_of(layer: nn.Module) -> tuple[Tensor, Tensor]:

@@ -5,6 +5,7 @@ A runtime that has 16-bit kernels computes with what is stored (bench/runtimes/p
 
 from __future__ import annotations
 
+from abc import ABC
 from typing import Any, Literal
 
 import torch
@@ -16,15 +17,21 @@ HalfName = Literal["fp16", "bf16"]
 HALVES: dict[str, torch.dtype] = {"fp16": torch.float16, "bf16": torch.bfloat16}
 
 
-class Halve(Constraint):
-    """Rounds a stored tensor to 16 bits."""
+class _SixteenBits(Constraint, ABC):
+    """Either side of storing a tensor in 16 bits."""
 
     def __init__(self, dtype: str) -> None:
         super().__init__()
-        self.dtype = _known(dtype)
+        if dtype not in HALVES:
+            raise ValueError(f"dtype must be one of {', '.join(HALVES)}, got {dtype!r}")
+        self.dtype = dtype
 
     def config(self) -> dict[str, Any]:
         return {"dtype": self.dtype}
+
+
+class Halve(_SixteenBits):
+    """Rounds a stored tensor to 16 bits."""
 
     def forward(self, tensor: Tensor) -> Tensor:
         """[...] float -> the same shape, float32, to the nearest value of 16 bits; gradients pass straight through."""
@@ -34,24 +41,11 @@ class Halve(Constraint):
         return tensor.detach().to(HALVES[self.dtype]), Widen(self.dtype)
 
 
-class Widen(Constraint):
+class Widen(_SixteenBits):
     """Reads a tensor of 16 bits back as float32."""
-
-    def __init__(self, dtype: str) -> None:
-        super().__init__()
-        self.dtype = _known(dtype)
-
-    def config(self) -> dict[str, Any]:
-        return {"dtype": self.dtype}
 
     def forward(self, tensor: Tensor) -> Tensor:
         return tensor.float()
 
     def shipped(self, tensor: Tensor) -> tuple[Tensor, Constraint | None]:
         return tensor, self
-
-
-def _known(dtype: str) -> str:
-    if dtype not in HALVES:
-        raise ValueError(f"dtype must be one of {', '.join(HALVES)}, got {dtype!r}")
-    return dtype

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.fx import GraphModule
 
-from methods.base import CompressionMethod, Effect, Refused, Task
+from methods.base import CompressionMethod, Effect, Task
 from methods.layers import Mask, constrain, constraints, weights
 from methods.selection import smallest
 
@@ -55,8 +55,7 @@ class MagnitudePruning(CompressionMethod):
         return None
 
     def compress(self, model: GraphModule, task: Task) -> GraphModule:
-        if reason := self.unsupported(model):
-            raise Refused(f"prune cannot run on this network: {reason}")
+        self.check(model)
         model = copy.deepcopy(model)
         stored = [(layer, name) for _, layer, name in weights(model, self.layers)]
         for (layer, name), keep in zip(stored, kept(stored, self.sparsity), strict=True):

@@ -15,7 +15,7 @@ from typing import ClassVar
 
 from torch.fx import GraphModule
 
-from methods.base import CompressionMethod, Effect, Refused, Task
+from methods.base import CompressionMethod, Effect, Task
 from methods.layers import LayerScope
 from methods.quantization.placement import place_dynamic_quantizers
 from methods.quantization.preparation import bits_of_layers, check_bits_fields, prepared, put_on_grids, why_not
@@ -42,8 +42,7 @@ class Dynamic(CompressionMethod):
         return why_not(model, self.layers)
 
     def compress(self, model: GraphModule, task: Task) -> GraphModule:
-        if reason := self.unsupported(model):
-            raise Refused(f"dynamic cannot run on this network: {reason}")
+        self.check(model)
         model = prepared(model, self.layers, self.bits, task)
         bits = bits_of_layers(model, self.layers, self.bits, self.first_last_bits)
         place_dynamic_quantizers(model, self.layers)

@@ -10,11 +10,12 @@ Known failures: float16 overflows where weights are beyond 65504; few processors
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.fx import GraphModule
 
 from methods.base import CompressionMethod, Effect, Refused, Task
@@ -38,24 +39,24 @@ class Half(CompressionMethod):
     trains: ClassVar[bool] = False
 
     def unsupported(self, model: GraphModule) -> str | None:
-        if reason := why_not(model, self.layers):
-            return reason
-        largest = max((_largest(layer, name) for _, layer, name in weights(model, self.layers)), default=0.0)
-        limit = torch.finfo(HALVES[self.dtype]).max
-        return f"a weight of {largest:g} is beyond {limit:g}, the largest {self.dtype}" if largest > limit else None
+        return why_not(model, self.layers)
 
     def compress(self, model: GraphModule, task: Task) -> GraphModule:
-        if reason := self.unsupported(model):
-            raise Refused(f"half cannot run on this network: {reason}")
+        self.check(model)
         model = fold_batch_norms(copied(model))
-        for _, layer, name in list(weights(model, self.layers)):
+        tensors = list(_tensors(model, self.layers))
+        largest = max(getattr(layer, name).detach().abs().max().item() for layer, name in tensors)
+        limit = torch.finfo(HALVES[self.dtype]).max
+        if largest > limit:
+            raise Refused(f"half: {largest:g}, batch norms folded, is beyond {limit:g}, the largest {self.dtype}")
+        for layer, name in tensors:
             constrain(layer, name, Halve(self.dtype))
-            if isinstance(getattr(layer, "bias", None), nn.Parameter) and not constraints(layer, "bias"):
-                constrain(layer, "bias", Halve(self.dtype))
         return model.eval()
 
 
-def _largest(layer: nn.Module, name: str) -> float:
-    """The largest magnitude among the values of a tensor, constraints applied."""
-    values: Tensor = getattr(layer, name)
-    return values.detach().abs().max().item()
+def _tensors(model: GraphModule, layers: LayerScope) -> Iterator[tuple[nn.Module, str]]:
+    """The weights and biases of the layers that multiply."""
+    for _, layer, name in weights(model, layers):
+        yield layer, name
+        if isinstance(getattr(layer, "bias", None), nn.Parameter) and not constraints(layer, "bias"):
+            yield layer, "bias"

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.fx import GraphModule
 
-from methods.base import CompressionMethod, Effect, Refused, Task
+from methods.base import CompressionMethod, Effect, Task
 from methods.layers import LayerScope
 from methods.quantization.bias_correction import correct_biases
 from methods.quantization.biases import round_biases
@@ -84,8 +84,7 @@ class PTQ(CompressionMethod):
         return why_not(model, self.layers)
 
     def compress(self, model: GraphModule, task: Task) -> GraphModule:
-        if reason := self.unsupported(model):
-            raise Refused(f"ptq cannot run on this network: {reason}")
+        self.check(model)
         device = next(model.parameters()).device
         reference = prepared(model, self.layers, self.bits, task)
         if self.equalize:

@@ -23,7 +23,7 @@ import torch
 from torch import nn
 from torch.fx import GraphModule
 
-from methods.base import CompressionMethod, Effect, Refused, Task
+from methods.base import CompressionMethod, Effect, Task
 from methods.folding import fold_batch_norms
 from methods.layers import LayerScope
 from methods.layers.activations import ActivationQuantizer
@@ -77,8 +77,7 @@ class QAT(CompressionMethod):
         return why_not(model, self.layers)
 
     def compress(self, model: GraphModule, task: Task) -> GraphModule:
-        if reason := self.unsupported(model):
-            raise Refused(f"qat cannot run on this network: {reason}")
+        self.check(model)
         device = next(model.parameters()).device
         model = prepared(model, self.layers, self.bits, task, fold=False)
         bits = bits_of_layers(model, self.layers, self.bits, self.first_last_bits)

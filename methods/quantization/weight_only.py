@@ -15,7 +15,7 @@ from typing import ClassVar
 
 from torch.fx import GraphModule
 
-from methods.base import CompressionMethod, Effect, Refused, Task
+from methods.base import CompressionMethod, Effect, Task
 from methods.folding import fold_batch_norms
 from methods.layers import GroupQuantizer, LayerScope, constrain, weights
 from methods.quantization.preparation import bits_of_layers, check_bits_fields, copied, why_not
@@ -47,8 +47,7 @@ class WeightOnly(CompressionMethod):
         return why_not(model, self.layers)
 
     def compress(self, model: GraphModule, task: Task) -> GraphModule:
-        if reason := self.unsupported(model):
-            raise Refused(f"weight_only cannot run on this network: {reason}")
+        self.check(model)
         model = fold_batch_norms(copied(model))
         named = dict(model.named_modules())
         for path, bits in bits_of_layers(model, self.layers, self.bits, self.first_last_bits).items():
