@@ -172,7 +172,7 @@ class Fails(OnnxFormat):
     ("planted", "says"),
     [
         (Wrong, "fewer than 99.5 % of predictions are the artifact's; the file was removed"),
-        (Stretched, "its logits are more than 0.5 standard deviations off; the file was removed"),
+        (Stretched, "its logits are more than 0.1 standard deviations off; the file was removed"),
         (Garbage, "onnxruntime refuses the exported network"),
         (OneBatch, "not exported: "),
         (Fails, "not exported: no such operator"),

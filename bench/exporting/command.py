@@ -25,7 +25,7 @@ from bench.options import Options
 from bench.records import ALIKE, Accuracy
 from bench.runtimes import RuntimeFailure
 
-MOST_ERROR = 0.5  # standard deviations of the logits, root mean square: equal predictions alone may hide a wrong kernel
+MOST_ERROR = 0.1  # standard deviations of the logits, root mean square: equal predictions alone may hide a wrong kernel
 _BATCH = 32
 _TIMEOUT_S = 3600.0
 _OK, _FAILED = 0, 1
