@@ -187,6 +187,20 @@ def test_a_wrong_exporter_is_caught_and_leaves_nothing(file, tmp_path, monkeypat
     assert (tmp_path / "row.onnx").read_text() == "an older export"
 
 
+class OneSize(OnnxFormat):
+    """States that what it writes takes batches of one size."""
+
+    def facts(self, path):
+        return {**OnnxFormat.facts(self, path), "batch": 7}
+
+
+@pytest.mark.parametrize(("form", "told"), [(OneSize(), True), (OnnxFormat(), False)])
+def test_a_batch_size_that_is_not_free_is_told(file, tmp_path, monkeypatch, capsys, form, told):
+    monkeypatch.setitem(FORMATS, "onnx", form)
+    assert run_bench.main(["--export", str(file), "--to", "onnx", "--out", str(tmp_path)]) == 0
+    assert ("it takes 7 images at a time" in capsys.readouterr().out) == told
+
+
 # Mistakes
 
 

@@ -13,11 +13,13 @@ from bench.runtimes.base import Session
 if TYPE_CHECKING:
     from torch.fx import GraphModule
 
+BATCH = "batch"  # the fact that states how many images a file takes at a time, besides one; absent or None: any number
 Facts = dict[str, Any]  # what whoever runs the file has to know: input_shape, mean, std, class_names, chain, ...
 
 
 class Format(ABC):
-    """A format that artifacts are exported to. Stateless. The batch size of what it writes is free."""
+    """A format that artifacts are exported to. Stateless. The batch size of what it writes is free, unless the file's
+    facts state a `BATCH`."""
 
     name: ClassVar[str]
     suffix: ClassVar[str]  # that files of the format must have

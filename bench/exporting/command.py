@@ -14,6 +14,7 @@ from baselines.errors import UsageError, nearest
 from bench import artifact
 from bench.evaluate import data_request, stated_by
 from bench.exporting import FORMATS, Format
+from bench.exporting.base import BATCH
 from bench.logit_error import logit_error
 from bench.measure import MeasureError
 from bench.measure.accuracy import agreement
@@ -64,6 +65,8 @@ def export_file(path: Path, options: Options, console: Console) -> int:
             os.replace(file, target.parent / file.name)
             size = (target.parent / file.name).stat().st_size
             console.print(f"{target.parent / file.name}: {size:,} bytes", markup=False, soft_wrap=True)
+    if batch := form.facts(target).get(BATCH):
+        console.print(f"it takes {batch} images at a time, or one: fill up and split other batches", soft_wrap=True)
     return _OK
 
 
