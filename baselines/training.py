@@ -70,6 +70,9 @@ def train(
     seed: int,
     decay: Mapping[str, float] | None = None,
     at_step: Callable[[float], None] | None = None,
+    penalty: Callable[[float], Tensor] | None = None,
+    start: float = 0.0,
+    until: float = 1.0,
     device: str = "cpu",
     snapshot: Path | None = None,
     on_epoch: Callable[[Epoch], None] | None = None,
@@ -79,7 +82,8 @@ def train(
     """Trains `model` in place, leaves it on `device` in eval mode and returns a line an epoch.
 
     lr: the peak. recipe: everything but the epochs and the peak. decay: factors on its weight decay, by name of
-    parameter. at_step: called before each step with the share of all steps that are done.
+    parameter. at_step: called before each step with the share of all steps that are done. penalty: added to the loss,
+    called with the same share. start, until: shares of the training between which it runs, in whole epochs.
     snapshot: file kept after each epoch and gone on from.
     on_epoch: called with each epoch trained in this sitting. on_batch: called with (epoch, batches done, batches).
     on_note: called with a line about a snapshot that cannot be used; training then starts over.
@@ -89,13 +93,14 @@ def train(
     """
     model.to(device)
     optimizer = make_optimizer(model, recipe, decay or {})
-    run = {"stage": stage, "epochs": epochs, "lr": lr, "seed": seed, "recipe": asdict(recipe)}
+    first, last = round(start * epochs), round(until * epochs)
+    run = {"stage": stage, "epochs": epochs, "first": first, "lr": lr, "seed": seed, "recipe": asdict(recipe)}
     logs = _resume(snapshot, run, model, optimizer, device, on_note or (lambda _: None))
     with _deterministic(recipe.deterministic):
-        for number in range(len(logs) + 1, epochs + 1):
+        for number in range(first + len(logs) + 1, last + 1):
             started = time.perf_counter()
             rates = _rates(number, epochs, data.steps(recipe.batch_size), lr, recipe.warmup)
-            schedule = _Schedule(rates, number - 1, epochs, at_step or (lambda _: None))
+            schedule = _Schedule(rates, number - 1, epochs, at_step or (lambda _: None), penalty)
             loss, accuracy, samples = _train_epoch(
                 model, data, optimizer, schedule, recipe, seed, number, device, on_batch
             )
@@ -140,12 +145,20 @@ class _Schedule:
     epochs_done: int
     epochs: int
     at_step: Callable[[float], None]
+    penalty: Callable[[float], Tensor] | None = None
 
     def begin(self, step: int, optimizer: torch.optim.Optimizer) -> None:
         """Makes ready for `step` of the epoch, from 0."""
         for group in optimizer.param_groups:
             group["lr"] = self.rates[step]
-        self.at_step((self.epochs_done + step / len(self.rates)) / self.epochs)
+        self.at_step(self._done(step))
+
+    def loss(self, step: int, loss: Tensor) -> Tensor:
+        """What is minimised in `step`."""
+        return loss if self.penalty is None else loss + self.penalty(self._done(step))
+
+    def _done(self, step: int) -> float:
+        return (self.epochs_done + step / len(self.rates)) / self.epochs
 
 
 def _train_epoch(
@@ -172,7 +185,8 @@ def _train_epoch(
             schedule.begin(step, optimizer)
             with autocast_for(recipe.precision, device):
                 logits = model(images)  # [n, classes]
-            loss = F.cross_entropy(logits.float(), labels, label_smoothing=recipe.label_smoothing)
+            entropy = F.cross_entropy(logits.float(), labels, label_smoothing=recipe.label_smoothing)
+            loss = schedule.loss(step, entropy)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             if recipe.clip_norm:

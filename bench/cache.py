@@ -14,7 +14,7 @@ from pathlib import Path
 from torch.fx import GraphModule
 
 from bench import artifact
-from bench.records import EpochLog, from_data
+from bench.records import EpochLog, StepLog, from_data
 
 FOLDERS_OF_A_CACHE = _STAGES, _SNAPSHOTS = "stages", "snapshots"
 
@@ -26,6 +26,8 @@ class Stage:
     model: GraphModule
     training: tuple[EpochLog, ...] = ()  # of this stage alone
     seconds: float = 0.0  # of this stage alone, all sittings
+    steps: tuple[StepLog, ...] = ()  # that its method told of
+    trainings: int = 1  # calls of the training loop
 
 
 class StageCache:
@@ -54,7 +56,8 @@ class StageCache:
         try:
             found = artifact.load(path)
             logs = tuple(from_data(EpochLog, log) for log in found.metadata["training"])
-            return Stage(found.model, logs, float(found.metadata["seconds"]))
+            steps = tuple(from_data(StepLog, step) for step in found.metadata["steps"])
+            return Stage(found.model, logs, float(found.metadata["seconds"]), steps, int(found.metadata["trainings"]))
         except (artifact.ArtifactError, KeyError, TypeError) as error:
             self._complain(f"cache entry {path} is damaged and will be made again: {error}")
             return None
@@ -64,7 +67,9 @@ class StageCache:
         path = self.path(stage_id)
         path.parent.mkdir(parents=True, exist_ok=True)
         logs = [dataclasses.asdict(log) for log in stage.training]
-        artifact.save(stage.model, path, {"training": logs, "seconds": stage.seconds})
+        kept = {"training": logs, "seconds": stage.seconds, "trainings": stage.trainings}
+        kept["steps"] = [dataclasses.asdict(step) for step in stage.steps]
+        artifact.save(stage.model, path, kept)
         for snapshot in self._snapshots(stage_id):
             snapshot.unlink(missing_ok=True)
 

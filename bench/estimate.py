@@ -41,8 +41,9 @@ def case_steps(case: Case, sizes: Sizes, have: set[str]) -> dict[str, float]:
     steps = {}
     for index, stage_id in enumerate(case.stage_ids):
         if stage_id not in have:
-            trains = case.chain is None or index == 0 or case.chain.stages[index - 1].method.trains
-            epochs = (recipe.finetune_epochs if index else recipe.epochs) if trains else 0
+            epochs = recipe.epochs
+            if index and case.chain is not None:
+                epochs = case.chain.stages[index - 1].method.epochs(recipe.finetune_epochs, recipe.epochs)
             steps[stage_id] = sizes.train_s(epochs)
     steps["measure"] = sizes.measure_s(len(case.runtimes))
     return steps

@@ -105,6 +105,18 @@ class EpochLog:
 
 
 @dataclass(frozen=True)
+class StepLog:
+    """One step of a stage that goes on in steps, such as iterative pruning. Accuracies are of the validation part."""
+
+    stage: str  # the method's text
+    step: int  # from 1
+    steps: int
+    sparsity: float  # share of the entries it acts on that is zero after the step
+    accuracy_before: float  # after the step, before it is fine-tuned
+    accuracy_after: float
+
+
+@dataclass(frozen=True)
 class RunRecord:
     """One row: one case, one file."""
 
@@ -133,6 +145,7 @@ class RunRecord:
     notes: tuple[str, ...] = ()
     schema: int = SCHEMA
     nonzero_macs: int | None = None  # of `macs`, those by a weight that is not zero; None in records from before
+    steps: tuple[StepLog, ...] = ()  # of stages that go on in steps
     weight_bytes: int | None = None  # of all stored parameters as dense codes of their width, zeros included
 
 

@@ -113,6 +113,7 @@ class Runner:
             validation_accuracy=validation,
             ledger=measured.ledger,
             training=tuple(log for stage in made for log in stage.training),
+            steps=tuple(step for stage in made for step in stage.steps),
             runtimes=measured.runtimes,
         )
 

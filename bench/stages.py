@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 from torch import Tensor
 from torch.fx import GraphModule
 
 from baselines.data import ImageData
-from baselines.training import Epoch, train
+from baselines.training import Epoch, evaluate, train
 from bench.cache import Stage
 from bench.estimate import Narrator
 from bench.job import Job
-from bench.plan import Case
-from bench.records import EpochLog
-from methods.base import Refused, Task
+from bench.plan import RESULTS, Case, content_id
+from bench.records import EpochLog, StepLog
+from methods.base import CompressionStep, Refused, Task
 from methods.graph import trace
 
 _CALIBRATION_BATCH = 64
@@ -45,53 +47,89 @@ def _dense(job: Job, case: Case, narrator: Narrator) -> Stage:
     recipe = case.source.recipe
     trainer = _Trainer(job, case, narrator, case.stage_ids[0], "dense")
     started = time.monotonic()
-    model = trainer.train(trace(job.make_network(case.seed)).to(job.device), recipe.epochs, recipe.lr, {})
-    return Stage(model.cpu(), tuple(trainer.logs), trainer.seconds(started))
+    model = trainer.train(dense_network(job, case), recipe.epochs, recipe.lr)
+    return trainer.result(model, started)
+
+
+def dense_network(job: Job, case: Case) -> GraphModule:
+    """The dense network before training, on the job's device."""
+    return trace(job.make_network(case.seed)).to(job.device)
 
 
 def _compressed(job: Job, case: Case, index: int, before: Stage, narrator: Narrator) -> Stage:
     assert case.chain is not None
-    stage, recipe = case.chain.stages[index - 1], case.source.recipe
+    stage = case.chain.stages[index - 1]
     name = "+".join(one.label for one in case.chain.stages[:index])
     trainer = _Trainer(job, case, narrator, case.stage_ids[index], name)
     model = before.model.to(job.device)
     if reason := stage.method.unsupported(model):
         raise Refused(f"{stage.label}: {reason}")
-
-    def finetune(
-        model: GraphModule,
-        *,
-        lr_scale: float = 1.0,
-        full: bool = False,
-        decay: Mapping[str, float] | None = None,
-        at_step: Callable[[float], None] | None = None,
-    ) -> GraphModule:
-        epochs, lr = (recipe.epochs, recipe.lr) if full else (recipe.finetune_epochs, recipe.finetune_lr)
-        return trainer.train(model.to(job.device), epochs, lr * lr_scale, decay or {}, at_step)
-
-    def calibration(count: int) -> Iterator[Tensor]:
-        return calibration_images(job.data, count, seed=case.seed, device=job.device)
-
     narrator.tell(f"compressing with {stage.label}")
     importlib.import_module("torch._dynamo")  # which the first optimiser of a process does: not this method's seconds
     started = time.monotonic()
-    task = Task(finetune, calibration, seed=case.seed, device=job.device)
-    compressed = stage.method.compress(model, task)
-    return Stage(compressed.cpu(), tuple(trainer.logs), trainer.seconds(started))
+    compressed = stage.method.compress(model, _task(trainer, case.stage_ids[index - 1]))
+    return trainer.result(compressed, started)
+
+
+def _task(trainer: _Trainer, before: str) -> Task:
+    """What a method sees of the job. before: id of the network that it compresses."""
+    job, case = trainer.job, trainer.case
+    recipe = case.source.recipe
+
+    def finetune(model: GraphModule, *, lr_scale: float = 1.0, full: bool = False, **settings: Any) -> GraphModule:
+        epochs, lr = (recipe.epochs, recipe.lr) if full else (recipe.finetune_epochs, recipe.finetune_lr)
+        return trainer.train(model.to(job.device), epochs, lr * lr_scale, **settings)
+
+    def examples(count: int) -> Iterator[tuple[Tensor, Tensor]]:
+        return training_examples(job.data, count, seed=case.seed, device=job.device)
+
+    return Task(
+        finetune,
+        lambda count: calibration_images(job.data, count, seed=case.seed, device=job.device),
+        seed=case.seed,
+        device=job.device,
+        examples=examples,
+        validate=lambda model: evaluate(model.to(job.device), job.data, "validation", device=job.device),
+        log=trainer.log,
+        share=functools.partial(trainer.share, before),
+        dense_at=functools.partial(_dense_at, job, case, trainer.narrator),
+    )
+
+
+def _dense_at(job: Job, case: Case, narrator: Narrator, share: float) -> GraphModule:
+    """The dense network after a share of its training, which is done again where the cache does not hold it: no epoch
+    of it counts, since training could have kept it."""
+    recipe = case.source.recipe
+    epochs = round(share * recipe.epochs)
+    stage_id = content_id({"dense": case.source.dense_id(case.seed), "epochs": epochs})
+    found = job.cache.load(stage_id)
+    if found is None:
+        trainer = _Trainer(job, case, narrator, stage_id, "dense, for rewinding")
+        started = time.monotonic()
+        model = trainer.train(dense_network(job, case), recipe.epochs, recipe.lr, until=share)
+        found = trainer.result(model, started)
+        job.cache.store(stage_id, found)
+    return found.model.to(job.device)
+
+
+def training_examples(data: ImageData, count: int, *, seed: int, device: str) -> Iterator[tuple[Tensor, Tensor]]:
+    """Batches [n, c, h, w] and labels [n] of at most `count` training images, of all classes, without augmentation."""
+    batches = data.train_batches(_CALIBRATION_BATCH, device=device, seed=seed, epoch=0, augment=False)
+    for images, labels in batches:
+        if count <= 0:
+            return
+        yield images[:count], labels[:count]
+        count -= len(images)
 
 
 def calibration_images(data: ImageData, count: int, *, seed: int, device: str) -> Iterator[Tensor]:
-    """Batches [n, c, h, w] of at most `count` training images, drawn from all classes, without augmentation."""
-    for images, _labels in data.train_batches(_CALIBRATION_BATCH, device=device, seed=seed, epoch=0, augment=False):
-        if count <= 0:
-            return
-        yield images[:count]
-        count -= len(images)
+    """The images alone of `training_examples`, batches [n, c, h, w]."""
+    return (images for images, _ in training_examples(data, count, seed=seed, device=device))
 
 
 @dataclass
 class _Trainer:
-    """The trainings that one stage asks for, with their snapshots and logs."""
+    """The trainings that one stage asks for, with their snapshots and logs, and the steps that it tells of."""
 
     job: Job
     case: Case
@@ -99,17 +137,12 @@ class _Trainer:
     stage_id: str
     stage: str
     logs: list[EpochLog] = field(default_factory=list)
+    steps: list[StepLog] = field(default_factory=list)
     calls: int = 0
     _here_s: float = 0.0  # seconds of the epochs run in this sitting
 
-    def train(
-        self,
-        model: GraphModule,
-        epochs: int,
-        lr: float,
-        decay: Mapping[str, float],
-        at_step: Callable[[float], None] | None = None,
-    ) -> GraphModule:
+    def train(self, model: GraphModule, epochs: int, lr: float, **settings: Any) -> GraphModule:
+        """Trains `model`; settings: further ones of `baselines.training.train`."""
         job, meter = self.job, self.narrator.meter
         spent, share = meter.case_s, job.sizes.train_s(epochs)
         latest = "no epoch yet"
@@ -130,8 +163,7 @@ class _Trainer:
             epochs=epochs,
             lr=lr,
             recipe=self.case.source.recipe,
-            decay=decay,
-            at_step=at_step,
+            **settings,
             seed=self.case.seed + _SEEDS_APART * self.calls,
             device=job.device,
             snapshot=job.cache.snapshot(self.stage_id, self.calls),
@@ -144,6 +176,32 @@ class _Trainer:
         meter.case_s = spent + share
         return model
 
-    def seconds(self, started: float) -> float:
-        """Seconds of the stage: this sitting's, and the epochs of earlier ones."""
-        return time.monotonic() - started - self._here_s + sum(log.seconds for log in self.logs)
+    def log(self, step: CompressionStep) -> None:
+        """Keeps what a method tells of its steps."""
+        self.steps.append(StepLog(stage=self.stage, **dataclasses.asdict(step)))
+
+    def share(self, before: str, key: str, make: Callable[[], GraphModule]) -> GraphModule:
+        """What `make` returns, from the cache where another row has made it of the network with id `before`.
+
+        Its epochs and steps become part of this stage, whoever made them.
+        """
+        recipe = dataclasses.asdict(self.case.source.recipe)
+        made = [before, key, recipe, self.case.seed, self.calls]
+        shared_id = content_id({"results": RESULTS, "shared": made})
+        found = self.job.cache.load(shared_id)
+        if found is None:
+            started, seen = time.monotonic(), (len(self.logs), len(self.steps), self.calls)
+            model = make()
+            logs, steps = tuple(self.logs[seen[0] :]), tuple(self.steps[seen[1] :])
+            entry = Stage(model.cpu(), logs, time.monotonic() - started, steps, self.calls - seen[2])
+            self.job.cache.store(shared_id, entry)
+            return model.to(self.job.device)
+        self.logs += [dataclasses.replace(log, stage=self.stage) for log in found.training]
+        self.steps += [dataclasses.replace(step, stage=self.stage) for step in found.steps]
+        self.calls += found.trainings
+        return found.model.to(self.job.device)
+
+    def result(self, model: GraphModule, started: float) -> Stage:
+        """What is kept of the stage. Its seconds are this sitting's, and those of the epochs of earlier ones."""
+        seconds = time.monotonic() - started - self._here_s + sum(log.seconds for log in self.logs)
+        return Stage(model.cpu(), tuple(self.logs), seconds, tuple(self.steps), self.calls)

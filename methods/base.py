@@ -14,6 +14,7 @@ known, so that batch norms can be folded, quantisers placed and the result writt
 from __future__ import annotations
 
 import enum
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -28,12 +29,16 @@ from torch.fx import GraphModule
 class Effect(enum.IntEnum):
     """What a method does to the stored tensors. Methods of a chain come in rising order of effect."""
 
-    REPLACES_LAYERS = 1  # writes new stored tensors: the coefficients of a spectral layer, fewer channels
+    REMOVES_CHANNELS = 0  # the same layers with fewer channels
+    REPLACES_LAYERS = 1  # writes new stored tensors: the coefficients of a spectral layer
     ZEROS_WEIGHTS = 2  # holds some entries of stored tensors at zero
     LOWERS_PRECISION = 3  # maps stored tensors to few bits
 
 
 _WHY_NOT_AFTER = {
+    (Effect.REPLACES_LAYERS, Effect.REMOVES_CHANNELS): "it would cut channels of layers that have been replaced",
+    (Effect.ZEROS_WEIGHTS, Effect.REMOVES_CHANNELS): "it would cut channels of tensors whose entries were set to zero",
+    (Effect.LOWERS_PRECISION, Effect.REMOVES_CHANNELS): "it would cut channels of tensors that were quantised",
     (Effect.ZEROS_WEIGHTS, Effect.REPLACES_LAYERS): "it would replace the tensors whose entries were set to zero",
     (Effect.LOWERS_PRECISION, Effect.REPLACES_LAYERS): "it would replace the tensors that were quantised",
     (Effect.LOWERS_PRECISION, Effect.ZEROS_WEIGHTS): "what it stores was fitted to the weights before pruning",
@@ -49,6 +54,17 @@ def _nothing(_done: float) -> None:
     """The schedule of what has none."""
 
 
+@dataclass(frozen=True)
+class CompressionStep:
+    """One step of a method that goes on in steps, for the report. Accuracies are of the validation part, in [0, 1]."""
+
+    step: int  # from 1
+    steps: int
+    sparsity: float  # share of the entries it acts on that is zero after the step
+    accuracy_before: float  # after the step, before it is fine-tuned
+    accuracy_after: float
+
+
 class Finetune(Protocol):
     """The harness's training loop, bound to the data, the recipe's budget, the seed and the device."""
 
@@ -60,6 +76,8 @@ class Finetune(Protocol):
         full: bool = False,
         decay: Mapping[str, float] = _AS_IT_IS,
         at_step: Callable[[float], None] = _nothing,
+        penalty: Callable[[float], Tensor] | None = None,
+        start: float = 0.0,
     ) -> GraphModule:
         """Trains `model` in place for the recipe's fine-tuning epochs and returns it, in eval mode.
 
@@ -67,7 +85,30 @@ class Finetune(Protocol):
         full: trains as the dense network was trained, for as many epochs and at its rate; the record counts them.
         decay: factors on the recipe's weight decay, by name of parameter.
         at_step: called before each step with the share of the steps that are done, 0 at first, the model in train mode.
-        What it does must follow from that share alone: training may be cut off and go on in another process.
+        What it does must follow from that share and the model's state alone: training may be cut off and go on in
+        another process.
+        penalty: added to each step's loss, the mean cross entropy of the batch; called with the same share.
+        start: share of the training left out at its beginning, in whole epochs; the rates are those of the rest.
+        """
+        ...
+
+
+class Examples(Protocol):
+    """Training images as the network sees them, without augmentation, in a fixed order, and their classes."""
+
+    def __call__(self, count: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yields batches [n, c, h, w] and labels [n] on the task's device, at most `count` images in all."""
+        ...
+
+
+class Share(Protocol):
+    """Intermediate networks that several rows have in common, such as the first steps of an iterative method."""
+
+    def __call__(self, key: str, make: Callable[[], GraphModule]) -> GraphModule:
+        """What `make` returned under `key` on this very network, in this run or an earlier one, or `make()`.
+
+        key: all that the result depends on besides the network that came in, the recipe and the seed. `make` may train
+        and log: its epochs and steps count for each row that takes its result.
         """
         ...
 
@@ -80,14 +121,44 @@ class Calibration(Protocol):
         ...
 
 
+def _no_examples(count: int) -> Iterator[tuple[Tensor, Tensor]]:
+    raise Refused("there are no labelled images here: choose a setting that needs none")
+
+
+def _no_validation(_model: GraphModule) -> float:
+    return math.nan
+
+
+def _no_log(_step: CompressionStep) -> None:
+    """The log of a task that keeps none."""
+
+
+def _made_anew(key: str, make: Callable[[], GraphModule]) -> GraphModule:
+    return make()
+
+
+def _no_past(_share: float) -> GraphModule:
+    raise Refused("how the dense network was trained is not known here: leave rewinding out")
+
+
 @dataclass(frozen=True)
 class Task:
-    """What a method may see of the job: never the test set."""
+    """What a method may see of the job: never the test set.
+
+    validate: share of the validation images that a network classifies right; not a number where there are none.
+    log: takes the steps of methods that go on in steps.
+    dense_at: the dense network as it was after a share of its training, in whole epochs; 0 is before training.
+    """
 
     finetune: Finetune
     calibration: Calibration
     seed: int = 0
     device: str = "cpu"
+    examples: Examples = _no_examples
+    validate: Callable[[GraphModule], float] = _no_validation
+    log: Callable[[CompressionStep], None] = _no_log
+    share: Share = _made_anew
+    dense_at: Callable[[float], GraphModule] = _no_past
 
     def generator(self) -> torch.Generator:
         """A fresh CPU generator seeded with `seed`: the only source of randomness a method may use."""
@@ -105,6 +176,10 @@ class CompressionMethod(ABC):
 
     effect: ClassVar[Effect]
     trains: ClassVar[bool] = True  # whether it fine-tunes, which nearly all its time then goes into
+
+    def epochs(self, finetune_epochs: int, dense_epochs: int) -> int:
+        """The epochs that it trains for, under a recipe with so many: for the estimate of a run's time."""
+        return finetune_epochs if self.trains else 0
 
     @abstractmethod
     def compress(self, model: GraphModule, task: Task) -> GraphModule:

@@ -85,6 +85,7 @@ EXAMPLE = """
 
 # fields since, and what they are in a record from before
 ADDED: dict[str, Any] = {
+    "steps": (),
     "kernel_counts": (),
     "kernel_notes": (),
     "nonzero_macs": None,
