@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -137,11 +138,15 @@ def _unquote(text: str) -> str:
 
 
 def convert(text: str, hint: Any, name: str) -> Any:
-    """`text` as a value of type `hint`: bool, int, float, str or a Literal.
+    """`text` as a value of type `hint`: bool, int, float, str, a Literal, or one of these or None ("none").
 
     Raises:
         UsageError: the text is not such a value.
     """
+    if typing.get_origin(hint) is types.UnionType:
+        if text.lower() == "none":
+            return None
+        hint = next(one for one in typing.get_args(hint) if one is not type(None))
     if typing.get_origin(hint) is Literal:
         choices = {str(choice): choice for choice in typing.get_args(hint)}
         if text not in choices:

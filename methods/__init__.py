@@ -2,7 +2,7 @@
 
 from methods.base import CompressionMethod, Pipeline, Task
 from methods.lowrank import LowRank
-from methods.pruning import MagnitudePruning
+from methods.pruning import Prune
 from methods.quantization import PTQ, QAT, Dynamic, Half, WeightOnly
 from methods.spectral import DCT, DFT, DST, Hadamard, RandomBasis, Wavelet
 
@@ -19,7 +19,7 @@ METHODS: dict[str, type[CompressionMethod]] = {
     "dynamic": Dynamic,
     "weight_only": WeightOnly,
     "half": Half,
-    "prune": MagnitudePruning,
+    "prune": Prune,
 }
 
 __all__ = [
@@ -34,8 +34,8 @@ __all__ = [
     "Hadamard",
     "Half",
     "LowRank",
-    "MagnitudePruning",
     "Pipeline",
+    "Prune",
     "RandomBasis",
     "Task",
     "Wavelet",

@@ -11,7 +11,7 @@ from bench.runtimes import RUNTIMES
 from bench.runtimes.integer_products import IntegerProduct, with_integer_products
 from methods.graph import trace
 from methods.layers.activations import ActivationQuantizer
-from methods.pruning import MagnitudePruning
+from methods.pruning import Prune
 from methods.quantization import PTQ
 from tests.quantization_example import CONVOLUTIONS, KINDS, LINEARS, Depthwise, Plain, Residual, images, network, task
 from tests.quantization_example import train_a_little as train
@@ -117,7 +117,7 @@ def test_a_float_network_runs_in_float_and_says_so():
 
 
 def test_pruned_codes_are_said_to_be_multiplied():
-    pruned = MagnitudePruning(sparsity=0.8).compress(network(Residual), task(train))
+    pruned = Prune(sparsity=0.8).compress(network(Residual), task(train))
     words = kernels_of("int8_gemm", ship(PTQ().compress(pruned, task()))).words()
     assert "dense fallback: the 8" in words
 

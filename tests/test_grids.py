@@ -18,7 +18,7 @@ from methods.layers.activations import ActivationQuantizer, DynamicQuantizer
 from methods.layers.groups import DequantizeGroups, GroupQuantizer, in_groups
 from methods.layers.halves import Halve
 from methods.layers.quantization import StepQuantizer, WeightQuantizer, rounded, weight_scale
-from methods.pruning import MagnitudePruning
+from methods.pruning import Prune
 from methods.quantization.preparation import fitted_steps
 from tests.quantization_example import KINDS, Plain, Residual, images, network, task, train_a_little
 
@@ -257,7 +257,7 @@ def test_what_is_shipped_computes_the_same(name, kind):
 
 @pytest.mark.parametrize("name", ["dynamic", "weight_only", "half"])
 def test_pruned_weights_stay_zero_and_masks_stay_first(name):
-    pruned = MagnitudePruning(sparsity=0.7).compress(network(Residual), task(train_a_little))
+    pruned = Prune(sparsity=0.7).compress(network(Residual), task(train_a_little))
     model = METHODS[name]().compress(pruned, task())
     for _, layer, tensor in weights(model):
         keep = constraints(layer, tensor)[0]

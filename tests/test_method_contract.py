@@ -6,6 +6,7 @@ A method of `METHODS` is put through them by itself, with its default hyperparam
 import copy
 import dataclasses
 import math
+import types
 import typing
 from dataclasses import dataclass
 from pathlib import Path
@@ -240,13 +241,27 @@ def test_fields_are_hyperparameters_a_command_line_can_write(kind):
     assert isinstance(kind.effect, Effect)
     for name, hint in typing.get_type_hints(kind).items():
         if name in {one.name for one in dataclasses.fields(kind)}:
-            plain = hint in (bool, int, float, str) or typing.get_origin(hint) is typing.Literal
+            one_value, may_be_unset = unwrapped(hint)
+            plain = one_value in (bool, int, float, str) or typing.get_origin(one_value) is typing.Literal
             assert plain, f"{name}: {hint}"
-            assert type(getattr(kind(), name)) in (bool, int, float, str)
+            default = getattr(kind(), name)
+            assert type(default) in (bool, int, float, str) or (default is None and may_be_unset)
+
+
+def unwrapped(hint):
+    """The type of a field's values, and whether it may be None."""
+    if typing.get_origin(hint) is not types.UnionType:
+        return hint, False
+    kinds = [one for one in typing.get_args(hint) if one is not type(None)]
+    assert len(kinds) == 1, hint
+    return kinds[0], True
 
 
 FLOATS = [
-    (kind, one.name) for kind in METHODS.values() for one in dataclasses.fields(kind) if isinstance(one.default, float)
+    (kind, one.name)
+    for kind in METHODS.values()
+    for one in dataclasses.fields(kind)
+    if unwrapped(typing.get_type_hints(kind)[one.name])[0] is float
 ]
 
 

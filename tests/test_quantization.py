@@ -13,7 +13,7 @@ from methods.graph import trace
 from methods.layers import constrained_tensors, constraints, original, weights
 from methods.layers.activations import ActivationQuantizer
 from methods.layers.quantization import StepQuantizer, WeightQuantizer
-from methods.pruning import MagnitudePruning
+from methods.pruning import Prune
 from methods.quantization import PTQ, QAT
 from methods.quantization.calibration import calibrate
 from methods.quantization.placement import activation_quantizers
@@ -107,7 +107,7 @@ def test_shipping_leaves_the_outputs(method):
 
 @pytest.mark.parametrize("method", [PTQ(), QAT()])
 def test_zeros_of_pruning_survive_to_the_codes(method):
-    pruned = MagnitudePruning(sparsity=0.7).compress(network(Residual), task(train_a_little))
+    pruned = Prune(sparsity=0.7).compress(network(Residual), task(train_a_little))
     zeros = {f"{path}.{name}": getattr(layer, name) == 0 for path, layer, name in weights(pruned)}
     shipped = ship(method.compress(pruned, task(train_a_little)))
     for path, layer, name in weights(shipped):

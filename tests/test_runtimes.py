@@ -23,7 +23,7 @@ from methods import METHODS
 from methods.graph import trace
 from methods.layers import original
 from methods.layers.quantization import Dequantize
-from methods.pruning import MagnitudePruning
+from methods.pruning import Prune
 from methods.quantization import PTQ
 from methods.spectral import DCT
 from tests.quantization_example import (
@@ -197,7 +197,7 @@ def test_a_float_network_runs_in_float_and_pruned_weights_are_said_to_be_multipl
     assert np.allclose(deployed.run(x.numpy()), logits(dense, x), rtol=1e-3, atol=1e-4)
     assert deployed.kernels().words() == "fp32 Conv x4, fp32 Gemm x1"
     assert kernels("eager", dense, tmp_path).words() == "fp32 convolution x4, fp32 addmm x1"
-    pruned = ship(MagnitudePruning(sparsity=0.8).compress(network(Residual), task(train)))
+    pruned = ship(Prune(sparsity=0.8).compress(network(Residual), task(train)))
     for name in ("eager", "onnxruntime"):
         assert "dense fallback: the 80 % of weights" in kernels(name, pruned, tmp_path).words()
 

@@ -1,5 +1,5 @@
 """Methods that hold weights at zero."""
 
-from methods.pruning.magnitude import MagnitudePruning
+from methods.pruning.prune import Prune
 
-__all__ = ["MagnitudePruning"]
+__all__ = ["Prune"]

@@ -1,0 +1,290 @@
+"""Pruning: the entries that matter least become zero and stay zero.
+
+Idea     a score ranks stored entries, a pattern says which are dropped together, rates say how many of each layer, and
+         a schedule says when; each is chosen apart from the others.
+Source   Han et al. 2015, arXiv 1506.02626 (magnitude, iterative); Zhu and Gupta 2017, arXiv 1710.01878 (gradual);
+         Renda et al. 2020, arXiv 2003.02389 (rewinding); scores and patterns name theirs where they are defined.
+Stored   the positions and the values of the entries that are kept.
+Cost     the score's evidence and one selection a step, then fine-tuning with the zeros held.
+Fails    with global rates a whole layer can go at extreme sparsity: accuracy falls to chance.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.fx import GraphModule
+
+from methods.base import CompressionMethod, CompressionStep, Effect, Refused, Task
+from methods.layers import Mask, constrain, constraints, original, weights
+from methods.pruning.patterns import Pattern, pattern_of
+from methods.pruning.presets import lookahead_rates
+from methods.pruning.rates import (
+    compound_budgets,
+    compound_kept,
+    global_budgets,
+    normalised,
+    uniform_budgets,
+    within_budget,
+)
+from methods.pruning.scores import SCORES, Stored
+
+_DEFAULT_SPARSITY = 0.9
+_OF_RATES = ("global", "normalized", "uniform")
+_GRADUAL_UNTIL = 0.75  # share of the fine-tuning after which a gradual schedule prunes no more
+_GRADUAL_STEPS = 32  # in which it gets there
+
+
+@dataclass(frozen=True)
+class Prune(CompressionMethod):
+    """Sets the fraction `sparsity` of all stored weights (coefficients, in spectral layers) to zero.
+
+    sparsity: fraction of the entries of the chosen layers that is zero afterwards, in [0, 1); what an earlier stage
+        pruned counts and stays pruned. Not set: 0.9, or what the pattern alone drops.
+    score: what ranks the entries, a name of `SCORES`.
+    pattern: unstructured, 2of4 (any NofM), or block.
+    schedule: all at once (oneshot), in steps with fine-tuning after each (iterative), or cubically within one
+        fine-tuning (gradual).
+    rates: how much of each layer goes: by one threshold (global), by one threshold on scores in shares of the layer's
+        own (normalized), the same share of each (uniform), or as the global ranking by another score gives (its name).
+    preset: layer-wise rates of the literature in place of `rates`.
+    step: fraction of what is left that a step of the iterative schedule drops; a preset's rates say it themselves.
+    rewind: what fine-tuning goes back to: nothing, the dense training's learning rates (rate), or its weights as well.
+    rewind_to: share of the dense training that is gone back to, in whole epochs; 0 is its beginning.
+    block: outputs x inputs of a block, for that pattern.
+    layers: prune convolutions, linear layers or both; rates are shared among those chosen.
+    """
+
+    sparsity: float | None = None
+    score: str = "magnitude"
+    pattern: str = "unstructured"
+    schedule: Literal["oneshot", "iterative", "gradual"] = "oneshot"
+    rates: str = "global"
+    preset: Literal["none", "lookahead"] = "none"
+    step: float = 0.5
+    rewind: Literal["none", "rate", "weights"] = "none"
+    rewind_to: float = 0.0
+    block: str = "4x4"
+    layers: Literal["all", "conv", "linear"] = "all"
+
+    effect = Effect.ZEROS_WEIGHTS
+
+    def __post_init__(self) -> None:
+        if self.sparsity is not None and not 0 <= self.sparsity < 1:
+            raise ValueError(
+                f"sparsity must be in [0, 1), got {self.sparsity}: pass the fraction of weights to set to zero"
+            )
+        for name, choices in _CHOICES.items():
+            if (chosen := getattr(self, name)) not in choices:
+                raise ValueError(f"{name} must be {', '.join(choices[:-1])} or {choices[-1]}, got {chosen!r}")
+        if not 0 < self.step < 1:
+            raise ValueError(f"step must be in (0, 1), got {self.step}: pass the fraction of what is left to drop")
+        if not 0 <= self.rewind_to < 1:
+            raise ValueError(f"rewind_to must be in [0, 1), got {self.rewind_to}: pass a share of the dense training")
+        least = self._pattern().least
+        if self.sparsity is not None and self.sparsity < least:
+            raise ValueError(f"{self.pattern} sets {least:g} of the weights to zero by itself, got sparsity "
+                             f"{self.sparsity:g}: leave sparsity out, or set a higher one")  # fmt: skip
+        self._check_idle()
+
+    def _check_idle(self) -> None:
+        """Raises: ValueError, where a field is set that another one makes idle."""
+        if self.block != "4x4" and self.pattern != "block":
+            raise ValueError(f"block={self.block} is for pattern=block, got pattern={self.pattern}")
+        if self.rewind_to and self.rewind == "none":
+            raise ValueError(f"rewind_to={self.rewind_to:g} needs rewind=rate or rewind=weights")
+        if self.rewind != "none" and self.schedule == "gradual":
+            raise ValueError("a gradual schedule prunes while it trains and cannot rewind: use oneshot or iterative")
+        if self.preset != "none" and (self.rates != "global" or self.layers != "all"):
+            raise ValueError(f"preset={self.preset} sets the rates of all layers: leave rates and layers out")
+        if self.step != 0.5 and (self.schedule != "iterative" or self.preset != "none"):
+            raise ValueError(f"step={self.step:g} is for schedule=iterative without a preset")
+
+    @property
+    def target(self) -> float:
+        """The sparsity that is gone for; 0 where the pattern alone says it."""
+        if self.sparsity is not None:
+            return self.sparsity
+        return 0.0 if self._pattern().least else _DEFAULT_SPARSITY
+
+    def epochs(self, finetune_epochs: int, dense_epochs: int) -> int:
+        once = finetune_epochs if self.rewind == "none" else dense_epochs - round(self.rewind_to * dense_epochs)
+        return once * (len(_shares(self.target, self.step)) if self.schedule == "iterative" else 1)
+
+    def unsupported(self, model: GraphModule) -> str | None:
+        """The reason why `model` cannot be pruned, or None."""
+        stored = list(weights(model, self.layers))
+        if not stored:
+            return f"it has no {'conv or linear' if self.layers == 'all' else self.layers} layer"
+        for path, layer, name in stored:
+            if others := [c for c in constraints(layer, name) if not isinstance(c, Mask)]:
+                return f"{path}.{name} is held by a {type(others[0]).__name__} already"
+        scores = {self.score, *({self.rates} - set(_OF_RATES))}
+        return next((why for name in sorted(scores) if (why := SCORES[name].unsupported(model, stored))), None)
+
+    def compress(self, model: GraphModule, task: Task) -> GraphModule:
+        self.check(model)
+        model = copy.deepcopy(model).eval()
+        if self.schedule == "gradual":
+            return self._gradually(model, task)
+        targets = self._targets(model)
+        for index in range(len(targets)):
+            done = targets[: index + 1]
+
+            def make(before: GraphModule = model, done: list[float] = done) -> GraphModule:
+                return self._one_step(before, done, len(targets), task)
+
+            # the first steps of an iterative schedule are those of any row that goes further
+            model = task.share(self._key(done), make) if self.schedule == "iterative" else make()
+        return model
+
+    def _key(self, done: list[float]) -> str:
+        settings = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        settings["sparsity"] = done
+        return f"prune {settings}"
+
+    def _targets(self, model: GraphModule) -> list[float]:
+        """The sparsity of each step, rising."""
+        if self.schedule == "oneshot":
+            return [self.target]
+        if self.preset == "none":
+            return _shares(self.target, self.step)
+        stored = list(weights(model))
+        sizes, rates = _sizes(stored), lookahead_rates(model, stored)
+        shares = []
+        for step in range(1, 1000):
+            share = 1 - compound_kept(sizes, rates, step) / sum(sizes)
+            if share >= self.target - 0.5 / sum(sizes):
+                break
+            shares.append(share)
+        return [*shares, self.target]
+
+    def _one_step(self, model: GraphModule, done: list[float], steps: int, task: Task) -> GraphModule:
+        narrow(model, self, done[-1], task)
+        before = task.validate(model)
+        if self.rewind == "weights":
+            rewind(model, task.dense_at(self.rewind_to))
+        if self.rewind == "none":
+            task.finetune(model)
+        else:
+            task.finetune(model, full=True, start=self.rewind_to)
+        zeros = zero_share(list(weights(model, self.layers)))
+        task.log(CompressionStep(len(done), steps, zeros, before, task.validate(model)))
+        return model
+
+    def _gradually(self, model: GraphModule, task: Task) -> GraphModule:
+        """Cubic: s(t) = s (1 - (1 - t)^3), t the share of the first three quarters that is done."""
+        before = task.validate(model)
+        narrow(model, self, 0.0, task)  # what the pattern drops goes at once
+        stored = list(weights(model, self.layers))
+        slack = len(stored) * self._pattern().largest / sum(_sizes(stored))  # budgets are rounded to whole units
+
+        def at_step(done: float) -> None:
+            tick = min(1.0, math.floor(done / _GRADUAL_UNTIL * _GRADUAL_STEPS) / _GRADUAL_STEPS)
+            target = self.target * (1 - (1 - tick) ** 3)
+            if zero_share(stored) + slack < target:
+                model.eval()
+                narrow(model, self, target, task)
+                model.train()
+
+        task.finetune(model, at_step=at_step)
+        narrow(model.eval(), self, self.target, task)  # what rounding left, or all where nothing was trained
+        task.log(CompressionStep(1, 1, zero_share(stored), before, task.validate(model)))
+        return model
+
+    def _pattern(self) -> Pattern:
+        return pattern_of(self.pattern, self.block)
+
+
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "score": tuple(SCORES),
+    "rates": (*_OF_RATES, *SCORES),
+    "schedule": ("oneshot", "iterative", "gradual"),
+    "preset": ("none", "lookahead"),
+    "rewind": ("none", "rate", "weights"),
+    "layers": ("all", "conv", "linear"),
+}
+
+
+def _shares(target: float, step: float) -> list[float]:
+    """Sparsities that rise to `target`, each dropping the fraction `step` of what is left."""
+    shares = []
+    left = 1 - step
+    while 1 - left < target - 1e-9:
+        shares.append(1 - left)
+        left *= 1 - step
+    return [*shares, target]
+
+
+def narrow(model: GraphModule, settings: Prune, sparsity: float, task: Task) -> None:
+    """Masks the entries of `model` that go, so that the share `sparsity` of all is zero."""
+    stored = list(weights(model, settings.layers))
+    pattern = settings._pattern()
+    scores = SCORES[settings.score](model, stored, task)
+    keeps = [kept(layer, name) for _, layer, name in stored]
+    sizes = _sizes(stored)
+    if settings.preset == "lookahead":
+        budgets = compound_budgets(sizes, lookahead_rates(model, stored), sparsity)
+    elif settings.rates == "uniform":
+        budgets = uniform_budgets(sizes, sparsity)
+    else:
+        ranked = scores
+        if settings.rates == "normalized":
+            ranked = normalised(scores)
+        elif settings.rates != "global":
+            ranked = SCORES[settings.rates](model, stored, task)
+        units = [pattern.units(score, keep) for score, keep in zip(ranked, keeps, strict=True)]
+        budgets = global_budgets(units, sparsity)
+    for (_, layer, name), score, keep, budget in zip(stored, scores, keeps, budgets, strict=True):
+        hold(layer, name, within_budget(pattern, score, keep, budget))
+
+
+def rewind(model: GraphModule, past: GraphModule) -> None:
+    """Gives trained tensors and statistics the values of `past`, under the masks that are there.
+
+    Raises:
+        Refused: the networks differ in more than masks.
+    """
+    values = past.state_dict()
+    with torch.no_grad():
+        for name, tensor in model.state_dict().items():
+            if ".parametrizations." in name and not name.endswith(".original"):
+                continue
+            plain = name.replace("parametrizations.", "").removesuffix(".original")
+            if plain not in values or values[plain].shape != tensor.shape:
+                raise Refused(f"rewind=weights goes back to the dense network, which has no {plain} of this shape")
+            tensor.copy_(values[plain])
+
+
+def kept(layer: nn.Module, name: str) -> Tensor:
+    """Which entries no mask holds at zero, bool of the tensor's shape."""
+    keep = torch.ones_like(original(layer, name), dtype=torch.bool)
+    for constraint in constraints(layer, name):
+        if isinstance(constraint, Mask):
+            keep = keep & constraint.keep
+    return keep
+
+
+def hold(layer: nn.Module, name: str, keep: Tensor) -> None:
+    """Masks tensor `name` of `layer`; a mask that is there is narrowed, so that there is one at most."""
+    for constraint in constraints(layer, name):
+        if isinstance(constraint, Mask):
+            constraint.keep &= keep
+            return
+    constrain(layer, name, Mask.of(keep))
+
+
+def zero_share(stored: Stored) -> float:
+    """Share of the entries that masks hold at zero."""
+    held = sum(int((~kept(layer, name)).sum()) for _, layer, name in stored)
+    return held / sum(_sizes(stored))
+
+
+def _sizes(stored: Stored) -> list[int]:
+    return [original(layer, name).numel() for _, layer, name in stored]
