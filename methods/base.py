@@ -60,7 +60,7 @@ class CompressionStep:
 
     step: int  # from 1
     steps: int
-    sparsity: float  # share of the entries it acts on that is zero after the step
+    sparsity: float  # share of what it acts on that is zero, or gone, after the step
     accuracy_before: float  # after the step, before it is fine-tuned
     accuracy_after: float
 

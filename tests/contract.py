@@ -18,6 +18,7 @@ from bench.artifact import load, save, ship
 from methods import METHODS, CompressionMethod, Pipeline, Task
 from methods.base import Effect
 from methods.graph import trace
+from methods.pruning import Prune
 from tests.drawing import drawn
 
 SHAPE = (2, 9, 7)  # [c, h, w], odd on purpose
@@ -266,7 +267,10 @@ def allowed(stages: tuple[CompressionMethod, ...]) -> bool:
     return True
 
 
+CHANNELS = Prune(pattern="channels")
 DEFAULTS = {name: kind() for name, kind in METHODS.items()}
 PAIRS = {f"{a}+{b}": (DEFAULTS[a], DEFAULTS[b]) for a in METHODS for b in METHODS}
-CHAINS = {name: Pipeline(stages) for name, stages in PAIRS.items() if allowed(stages)}
+CHAINS: dict[str, CompressionMethod] = {name: Pipeline(stages) for name, stages in PAIRS.items() if allowed(stages)}
+CHAINS["channels"] = CHANNELS
+CHAINS |= {f"channels+{name}": Pipeline((CHANNELS, DEFAULTS[name])) for name in ("dct", "lowrank", "prune", "qat")}
 CHAINS["dct+prune+qat"] = Pipeline((DEFAULTS["dct"], DEFAULTS["prune"], DEFAULTS["qat"]))

@@ -238,7 +238,7 @@ def test_fields_are_hyperparameters_a_command_line_can_write(kind):
     assert kind.__dataclass_params__.frozen
     assert kind() == kind()
     assert hash(kind()) == hash(kind())
-    assert isinstance(kind.effect, Effect)
+    assert isinstance(kind().effect, Effect)
     for name, hint in typing.get_type_hints(kind).items():
         if name in {one.name for one in dataclasses.fields(kind)}:
             one_value, may_be_unset = unwrapped(hint)

@@ -6,6 +6,7 @@ Source   Han et al. 2015, arXiv 1506.02626 (magnitude, iterative); Zhu and Gupta
          Renda et al. 2020, arXiv 2003.02389 (rewinding); scores and patterns name theirs where they are defined.
 Stored   the positions and the values of the entries that are kept.
 Cost     the score's evidence and one selection a step, then fine-tuning with the zeros held.
+Channels go whole instead (`pattern=channels`, methods/pruning/channels.py), which leaves smaller dense layers.
 Fails    with global rates a whole layer can go at extreme sparsity: accuracy falls to chance.
 """
 
@@ -17,23 +18,17 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
-from torch import Tensor, nn
 from torch.fx import GraphModule
 
-from methods.base import CompressionMethod, CompressionStep, Effect, Refused, Task
-from methods.layers import Mask, constrain, constraints, original, weights
+from methods.base import CompressionMethod, CompressionStep, Effect, Task
+from methods.layers import Mask, constraints, weights
+from methods.pruning.channels import DEFAULT_SPARSITY as CHANNELS_SPARSITY
+from methods.pruning.channels import Channels, uncuttable
+from methods.pruning.masks import narrow, rewind, sizes_of, zero_share
 from methods.pruning.patterns import Pattern, pattern_of
 from methods.pruning.presets import lookahead_rates
-from methods.pruning.rates import (
-    compound_budgets,
-    compound_kept,
-    global_budgets,
-    normalised,
-    uniform_budgets,
-    within_budget,
-)
-from methods.pruning.scores import SCORES, Stored
+from methods.pruning.rates import compound_kept
+from methods.pruning.scores import SCORES
 
 _DEFAULT_SPARSITY = 0.9
 _OF_RATES = ("global", "normalized", "uniform")
@@ -43,12 +38,13 @@ _GRADUAL_STEPS = 32  # in which it gets there
 
 @dataclass(frozen=True)
 class Prune(CompressionMethod):
-    """Sets the fraction `sparsity` of all stored weights (coefficients, in spectral layers) to zero.
+    """Sets the fraction `sparsity` of all stored weights (coefficients, in spectral layers) to zero, or cuts channels.
 
     sparsity: fraction of the entries of the chosen layers that is zero afterwards, in [0, 1); what an earlier stage
-        pruned counts and stays pruned. Not set: 0.9, or what the pattern alone drops.
+        pruned counts and stays pruned. Not set: 0.9, or what the pattern alone drops. With pattern=channels the
+        fraction of `of` that goes; not set: 0.5, or as near to it as can be.
     score: what ranks the entries, a name of `SCORES`.
-    pattern: unstructured, 2of4 (any NofM), or block.
+    pattern: unstructured, 2of4 (any NofM), block, or channels.
     schedule: all at once (oneshot), in steps with fine-tuning after each (iterative), or cubically within one
         fine-tuning (gradual).
     rates: how much of each layer goes: by one threshold (global), by one threshold on scores in shares of the layer's
@@ -58,6 +54,8 @@ class Prune(CompressionMethod):
     rewind: what fine-tuning goes back to: nothing, the dense training's learning rates (rate), or its weights as well.
     rewind_to: share of the dense training that is gone back to, in whole epochs; 0 is its beginning.
     block: outputs x inputs of a block, for that pattern.
+    of: what `sparsity` is a fraction of, where channels are cut.
+    round_to: the channels that are left of a layer are a multiple of it, where channels are cut.
     layers: prune convolutions, linear layers or both; rates are shared among those chosen.
     """
 
@@ -71,9 +69,17 @@ class Prune(CompressionMethod):
     rewind: Literal["none", "rate", "weights"] = "none"
     rewind_to: float = 0.0
     block: str = "4x4"
+    of: Literal["macs", "parameters", "channels"] = "macs"
+    round_to: int = 8
     layers: Literal["all", "conv", "linear"] = "all"
 
-    effect = Effect.ZEROS_WEIGHTS
+    @property
+    def effect(self) -> Effect:  # type: ignore[override]
+        return Effect.REMOVES_CHANNELS if self._cuts else Effect.ZEROS_WEIGHTS
+
+    @property
+    def _cuts(self) -> bool:
+        return self.pattern == "channels"
 
     def __post_init__(self) -> None:
         if self.sparsity is not None and not 0 <= self.sparsity < 1:
@@ -87,7 +93,9 @@ class Prune(CompressionMethod):
             raise ValueError(f"step must be in (0, 1), got {self.step}: pass the fraction of what is left to drop")
         if not 0 <= self.rewind_to < 1:
             raise ValueError(f"rewind_to must be in [0, 1), got {self.rewind_to}: pass a share of the dense training")
-        least = self._pattern().least
+        if self.round_to < 1:
+            raise ValueError(f"round_to must be at least 1, got {self.round_to}: 8 suits most kernels")
+        least = 0.0 if self._cuts else self.units().least
         if self.sparsity is not None and self.sparsity < least:
             raise ValueError(f"{self.pattern} sets {least:g} of the weights to zero by itself, got sparsity "
                              f"{self.sparsity:g}: leave sparsity out, or set a higher one")  # fmt: skip
@@ -97,6 +105,10 @@ class Prune(CompressionMethod):
         """Raises: ValueError, where a field is set that another one makes idle."""
         if self.block != "4x4" and self.pattern != "block":
             raise ValueError(f"block={self.block} is for pattern=block, got pattern={self.pattern}")
+        if not self._cuts and (self.of, self.round_to) != ("macs", 8):
+            raise ValueError(f"of={self.of} and round_to={self.round_to} are for pattern=channels, got {self.pattern}")
+        if self._cuts:
+            self._check_cuts()
         if self.rewind_to and self.rewind == "none":
             raise ValueError(f"rewind_to={self.rewind_to:g} needs rewind=rate or rewind=weights")
         if self.rewind != "none" and self.schedule == "gradual":
@@ -106,12 +118,24 @@ class Prune(CompressionMethod):
         if self.step != 0.5 and (self.schedule != "iterative" or self.preset != "none"):
             raise ValueError(f"step={self.step:g} is for schedule=iterative without a preset")
 
+    def _check_cuts(self) -> None:
+        """Raises: ValueError, where a field is set that does not go with cutting channels."""
+        if self.schedule == "gradual":
+            raise ValueError("schedule=gradual prunes while it trains, in which no layer can change its size: cut "
+                             "channels oneshot or iterative")  # fmt: skip
+        if self.preset != "none":
+            raise ValueError(f"preset={self.preset} has rates of weights, not of channels: leave it out, or set rates")
+        if self.rewind == "weights":
+            raise ValueError("rewind=weights goes back to tensors from before channels were cut: use rewind=rate")
+
     @property
     def target(self) -> float:
         """The sparsity that is gone for; 0 where the pattern alone says it."""
         if self.sparsity is not None:
             return self.sparsity
-        return 0.0 if self._pattern().least else _DEFAULT_SPARSITY
+        if self._cuts:
+            return CHANNELS_SPARSITY
+        return 0.0 if self.units().least else _DEFAULT_SPARSITY
 
     def epochs(self, finetune_epochs: int, dense_epochs: int) -> int:
         once = finetune_epochs if self.rewind == "none" else dense_epochs - round(self.rewind_to * dense_epochs)
@@ -122,6 +146,8 @@ class Prune(CompressionMethod):
         stored = list(weights(model, self.layers))
         if not stored:
             return f"it has no {'conv or linear' if self.layers == 'all' else self.layers} layer"
+        if self._cuts:
+            return uncuttable(model, self)
         for path, layer, name in stored:
             if others := [c for c in constraints(layer, name) if not isinstance(c, Mask)]:
                 return f"{path}.{name} is held by a {type(others[0]).__name__} already"
@@ -133,12 +159,13 @@ class Prune(CompressionMethod):
         model = copy.deepcopy(model).eval()
         if self.schedule == "gradual":
             return self._gradually(model, task)
+        channels = Channels(self, model, task) if self._cuts else None
         targets = self._targets(model)
         for index in range(len(targets)):
             done = targets[: index + 1]
 
             def make(before: GraphModule = model, done: list[float] = done) -> GraphModule:
-                return self._one_step(before, done, len(targets), task)
+                return self._one_step(before, done, len(targets), task, channels)
 
             # the first steps of an iterative schedule are those of any row that goes further
             model = task.share(self._key(done), make) if self.schedule == "iterative" else make()
@@ -156,7 +183,7 @@ class Prune(CompressionMethod):
         if self.preset == "none":
             return _shares(self.target, self.step)
         stored = list(weights(model))
-        sizes, rates = _sizes(stored), lookahead_rates(model, stored)
+        sizes, rates = sizes_of(stored), lookahead_rates(model, stored)
         shares = []
         for step in range(1, 1000):
             share = 1 - compound_kept(sizes, rates, step) / sum(sizes)
@@ -165,8 +192,13 @@ class Prune(CompressionMethod):
             shares.append(share)
         return [*shares, self.target]
 
-    def _one_step(self, model: GraphModule, done: list[float], steps: int, task: Task) -> GraphModule:
-        narrow(model, self, done[-1], task)
+    def _one_step(
+        self, model: GraphModule, done: list[float], steps: int, task: Task, channels: Channels | None
+    ) -> GraphModule:
+        if channels:
+            model = channels.narrow(model, done[-1])
+        else:
+            narrow(model, self, done[-1], task)
         before = task.validate(model)
         if self.rewind == "weights":
             rewind(model, task.dense_at(self.rewind_to))
@@ -174,8 +206,8 @@ class Prune(CompressionMethod):
             task.finetune(model)
         else:
             task.finetune(model, full=True, start=self.rewind_to)
-        zeros = zero_share(list(weights(model, self.layers)))
-        task.log(CompressionStep(len(done), steps, zeros, before, task.validate(model)))
+        gone = channels.gone(model) if channels else zero_share(list(weights(model, self.layers)))
+        task.log(CompressionStep(len(done), steps, gone, before, task.validate(model)))
         return model
 
     def _gradually(self, model: GraphModule, task: Task) -> GraphModule:
@@ -183,7 +215,7 @@ class Prune(CompressionMethod):
         before = task.validate(model)
         narrow(model, self, 0.0, task)  # what the pattern drops goes at once
         stored = list(weights(model, self.layers))
-        slack = len(stored) * self._pattern().largest / sum(_sizes(stored))  # budgets are rounded to whole units
+        slack = len(stored) * self.units().largest / sum(sizes_of(stored))  # budgets are rounded to whole units
 
         def at_step(done: float) -> None:
             tick = min(1.0, math.floor(done / _GRADUAL_UNTIL * _GRADUAL_STEPS) / _GRADUAL_STEPS)
@@ -198,7 +230,7 @@ class Prune(CompressionMethod):
         task.log(CompressionStep(1, 1, zero_share(stored), before, task.validate(model)))
         return model
 
-    def _pattern(self) -> Pattern:
+    def units(self) -> Pattern:
         return pattern_of(self.pattern, self.block)
 
 
@@ -208,6 +240,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "schedule": ("oneshot", "iterative", "gradual"),
     "preset": ("none", "lookahead"),
     "rewind": ("none", "rate", "weights"),
+    "of": ("macs", "parameters", "channels"),
     "layers": ("all", "conv", "linear"),
 }
 
@@ -220,71 +253,3 @@ def _shares(target: float, step: float) -> list[float]:
         shares.append(1 - left)
         left *= 1 - step
     return [*shares, target]
-
-
-def narrow(model: GraphModule, settings: Prune, sparsity: float, task: Task) -> None:
-    """Masks the entries of `model` that go, so that the share `sparsity` of all is zero."""
-    stored = list(weights(model, settings.layers))
-    pattern = settings._pattern()
-    scores = SCORES[settings.score](model, stored, task)
-    keeps = [kept(layer, name) for _, layer, name in stored]
-    sizes = _sizes(stored)
-    if settings.preset == "lookahead":
-        budgets = compound_budgets(sizes, lookahead_rates(model, stored), sparsity)
-    elif settings.rates == "uniform":
-        budgets = uniform_budgets(sizes, sparsity)
-    else:
-        ranked = scores
-        if settings.rates == "normalized":
-            ranked = normalised(scores)
-        elif settings.rates != "global":
-            ranked = SCORES[settings.rates](model, stored, task)
-        units = [pattern.units(score, keep) for score, keep in zip(ranked, keeps, strict=True)]
-        budgets = global_budgets(units, sparsity)
-    for (_, layer, name), score, keep, budget in zip(stored, scores, keeps, budgets, strict=True):
-        hold(layer, name, within_budget(pattern, score, keep, budget))
-
-
-def rewind(model: GraphModule, past: GraphModule) -> None:
-    """Gives trained tensors and statistics the values of `past`, under the masks that are there.
-
-    Raises:
-        Refused: the networks differ in more than masks.
-    """
-    values = past.state_dict()
-    with torch.no_grad():
-        for name, tensor in model.state_dict().items():
-            if ".parametrizations." in name and not name.endswith(".original"):
-                continue
-            plain = name.replace("parametrizations.", "").removesuffix(".original")
-            if plain not in values or values[plain].shape != tensor.shape:
-                raise Refused(f"rewind=weights goes back to the dense network, which has no {plain} of this shape")
-            tensor.copy_(values[plain])
-
-
-def kept(layer: nn.Module, name: str) -> Tensor:
-    """Which entries no mask holds at zero, bool of the tensor's shape."""
-    keep = torch.ones_like(original(layer, name), dtype=torch.bool)
-    for constraint in constraints(layer, name):
-        if isinstance(constraint, Mask):
-            keep = keep & constraint.keep
-    return keep
-
-
-def hold(layer: nn.Module, name: str, keep: Tensor) -> None:
-    """Masks tensor `name` of `layer`; a mask that is there is narrowed, so that there is one at most."""
-    for constraint in constraints(layer, name):
-        if isinstance(constraint, Mask):
-            constraint.keep &= keep
-            return
-    constrain(layer, name, Mask.of(keep))
-
-
-def zero_share(stored: Stored) -> float:
-    """Share of the entries that masks hold at zero."""
-    held = sum(int((~kept(layer, name)).sum()) for _, layer, name in stored)
-    return held / sum(_sizes(stored))
-
-
-def _sizes(stored: Stored) -> list[int]:
-    return [original(layer, name).numel() for _, layer, name in stored]
