@@ -7,8 +7,9 @@ import pytest
 from baselines.errors import UsageError
 from bench import int8_speed
 from bench.artifact import save, ship
+from bench.file_speed import Timing
 from bench.int8_goals import Goals, bound, size_line, speed_lines
-from bench.int8_speed import Timing, goal_lines
+from bench.int8_speed import goal_lines
 from methods.quantization import PTQ
 from tests.quantization_example import SHAPE, Plain, network, task
 

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from bench.artifact import ship
-from bench.int8_speed import Timing, time_by_turns
+from bench.file_speed import Timing, time_by_turns
 from bench.runtimes import RUNTIMES, RuntimeFailure, Session
 from bench.runtimes.kernels import Kernels
 from bench.runtimes.lowering import baked, spelled_out
@@ -200,6 +200,20 @@ def test_a_float_network_runs_in_float_and_pruned_weights_are_said_to_be_multipl
     pruned = ship(Prune(sparsity=0.8).compress(network(Residual), task(train)))
     for name in ("eager", "onnxruntime"):
         assert "dense fallback: the 80 % of weights" in kernels(name, pruned, tmp_path).words()
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")  # of the compiler's own insides
+@pytest.mark.parametrize("name", ["eager", "inductor", "onnxruntime", "openvino"])
+def test_rows_of_masks_say_dense_fallback_and_rows_of_fewer_channels_do_not(name, tmp_path):
+    if reason := RUNTIMES[name].unavailable("cpu"):
+        pytest.skip(reason)
+    for pattern in ("unstructured", "2of4", "block"):
+        masked = ship(Prune(pattern=pattern, sparsity=0.6).compress(network(Residual), task(train)))
+        assert "dense fallback: the" in kernels(name, masked, tmp_path).words()
+    cut = ship(Prune(pattern="channels", round_to=1).compress(network(Residual), task(train)))
+    words = kernels(name, cut, tmp_path).words()
+    assert "dense fallback" not in words
+    assert words == kernels(name, ship(network(Residual)), tmp_path).words()
 
 
 def test_a_quantised_spectral_network_whose_dense_path_is_cheaper_runs_in_float_from_its_codes(tmp_path):
