@@ -11,6 +11,7 @@ from reports.figures import draw_figures
 from reports.page import page
 from reports.reasons_page import with_reasons
 from reports.rows import frame, several_seeds, summary
+from reports.steps_page import steps_csv
 from reports.style import write_whole
 from reports.table import csv_text, latex_summary, latex_table, markdown_summary, markdown_table, terminal_table
 
@@ -18,7 +19,8 @@ __all__ = ["draw", "load_run", "terminal_table"]
 
 
 def draw(records: Sequence[RunRecord], folder: Path, *, title: str, command: str) -> list[Path]:
-    """Writes table.csv, .md and .tex, figures/*.png and *.svg, and report.md; with several seeds also table_seeds.*.
+    """Writes table.csv, .md and .tex, figures/*.png and *.svg, and report.md; of several seeds table_seeds.*, of
+    methods that go on in steps also steps.csv.
 
     The same records, title and command give the same bytes. Each file is written whole or not at all, report.md last.
 
@@ -27,6 +29,8 @@ def draw(records: Sequence[RunRecord], folder: Path, *, title: str, command: str
     table = frame(records)
     texts = {"table.csv": csv_text(with_reasons(table, records))}
     texts |= {"table.md": markdown_table(table), "table.tex": latex_table(table)}
+    if any(one.steps for one in records):
+        texts["steps.csv"] = steps_csv(records)
     if several_seeds(table):
         seeds = summary(table)
         texts["table_seeds.csv"] = csv_text(seeds)
