@@ -255,6 +255,6 @@ def test_a_penalty_is_part_of_what_is_minimised(tmp_path):
 
         train(model, job.data, stage="x", epochs=1, lr=0.05, recipe=recipe, seed=0, penalty=penalty)
         norms.append(sum(float(tensor.detach().square().sum()) for tensor in model.parameters()))
-    assert norms[1] < 0.7 * norms[0]
+    assert norms[1] < 0.8 * norms[0]
     assert shares[0] == 0
     assert shares[: len(shares) // 2] == sorted(shares[: len(shares) // 2])
