@@ -34,7 +34,7 @@ def save(model: GraphModule, path: Path, metadata: dict[str, Any]) -> None:
     _check_layers(model, layers)
     rows, codes = [], []
     for names, tensor in _tied(_tensors(model, layers)):
-        codec, code = smallest(to_words(tensor))
+        codec, code = smallest(to_words(tensor), tuple(tensor.shape))
         shape, crc = tuple(tensor.shape), zlib.crc32(code)
         rows.append(StoredTensor(names, _role(tensor), type_name(tensor), shape, codec, len(code), crc))
         codes.append(code)
