@@ -187,7 +187,16 @@ def test_bytes_of_a_code_are_the_same_everywhere() -> None:
     assert found == GOLDEN
 
 
-GOLDEN = {"lines": "f010a5c7e5cc1984", "kernel": "8049f9ed5ebd2bff", "plain": "f199fa57ef4a0a8a"}
+GOLDEN = {"lines": "89d2aa5fde6dbae2", "kernel": "8ffd9a19c9b3202c", "plain": "dab158366c1e6545"}
+
+
+@given(count=st.integers(2, 4095), seed=st.integers(0, 2**32 - 1))
+@settings(deadline=None, max_examples=100)
+def test_no_symbol_is_too_unlikely_to_be_coded(count: int, seed: int) -> None:
+    weights = np.exp(np.random.default_rng(seed).uniform(-40, 20, count))
+    symbols, writer = np.arange(count, dtype=np.int32), Writer()
+    writer.code(symbols, weights)
+    assert np.array_equal(Reader(writer.to_bytes(), 0).code(np.zeros(count, np.int32), weights), symbols)
 
 
 @given(values=st.lists(st.integers(-(2**63), 2**64), max_size=5))

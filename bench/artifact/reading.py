@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from torch.fx import GraphModule
 
 from bench.artifact.codecs import CODECS
 from bench.artifact.container import ArtifactError, Frame, read_frame, read_header
-from bench.artifact.header import Header, MalformedError, StoredTensor, header_from_bytes
+from bench.artifact.header import Header, MalformedError, StoredTensor, header_from_bytes, short_crc
 from bench.artifact.layers import (
     Expected,
     build_layer,
@@ -110,7 +109,7 @@ def _cut(frame: Frame, rows: tuple[StoredTensor, ...]) -> list[memoryview]:
     for row in rows:
         codes.append(frame.tensors[start : start + row.bytes])
         start += row.bytes
-        if zlib.crc32(codes[-1]) != row.crc:
+        if short_crc(codes[-1]) != row.crc:
             raise MalformedError(f"tensor {row.names[0]} is damaged")
     if not frame.whole:
         raise MalformedError("its checksum does not match")

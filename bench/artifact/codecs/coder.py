@@ -2,8 +2,9 @@
 
 A range coder and not ANS (Duda 2013, arXiv 1311.2540), which constriction has as well: both take the same room and time
 within a few percent, and a queue lets writer and reader walk a tensor in the same order, each model made of the symbols
-before. Probabilities reach the coder as float32 made of whole numbers by one division, which IEEE 754 fixes to the last
-bit, so that a file reads alike on every machine: no logarithm, no sum of fractions.
+before. Weights reach the coder as float64 made of whole numbers by one product and one division, which IEEE 754 fixes
+to the last bit, so that a file reads alike on every machine: no logarithm, no sum of fractions of ours. (In float32 the
+coder's own sum of them rounds so much that a rare symbol may get no probability at all.)
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ class Coder(ABC):
     """Passes symbols in one direction. Writer and reader run the same code around it."""
 
     @abstractmethod
-    def code(self, symbols: Symbols, weights: NDArray[np.float32]) -> Symbols:
+    def code(self, symbols: Symbols, weights: NDArray[np.float64]) -> Symbols:
         """The symbols themselves: those given when writing, as many others when reading.
 
         symbols: contiguous; a reader takes their number alone.
@@ -37,7 +38,7 @@ class Writer(Coder):
     def __init__(self) -> None:
         self._encoder = _queue.RangeEncoder()
 
-    def code(self, symbols: Symbols, weights: NDArray[np.float32]) -> Symbols:
+    def code(self, symbols: Symbols, weights: NDArray[np.float64]) -> Symbols:
         if weights.size > 1:  # the coder knows no alphabet of one symbol
             self._encoder.encode(symbols, _model.Categorical(weights, perfect=False))
         return symbols
@@ -61,7 +62,7 @@ class Reader(Coder):
         self._zero = zero
         self.zero_bits = 0.0  # what it took to say which symbols are zero
 
-    def code(self, symbols: Symbols, weights: NDArray[np.float32]) -> Symbols:
+    def code(self, symbols: Symbols, weights: NDArray[np.float64]) -> Symbols:
         if weights.size < 2:
             return np.zeros(symbols.size, np.int32)
         try:

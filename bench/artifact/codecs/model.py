@@ -41,13 +41,13 @@ class Model:
         self._levels = levels
         self.magnitude = np.abs(signed).astype(np.int16)  # of each symbol: the number of its bin from the centre
 
-    def weights(self, contexts: NDArray[np.intp]) -> NDArray[np.float32]:
+    def weights(self, contexts: NDArray[np.intp]) -> NDArray[np.float64]:
         """Shape [contexts given, alphabet]; each row to a scale of its own, no weight is zero."""
         binned = np.add.reduceat(self._counts, self._starts, axis=1)  # [contexts, bins]
         shares = 2 * self._counts[contexts] + self._counts.sum(0) + 1
         weight = (binned[contexts] << _UNIT_BITS) + self._prior(binned)[contexts]
         per_bin = np.add.reduceat(shares, self._starts, axis=1)
-        return (shares.astype(np.float64) * weight[:, self._bin] / per_bin[:, self._bin]).astype(np.float32)
+        return shares.astype(np.float64) * weight[:, self._bin] / per_bin[:, self._bin]
 
     def _prior(self, binned: Counts) -> Counts:
         """What a context expects of each bin before it has seen any: what its neighbours and all contexts have seen."""
