@@ -100,6 +100,15 @@ def read_header(path: Path) -> bytes:
     return _header(_bytes_of(path), path)[0]
 
 
+def is_of_another_version(path: Path) -> bool:
+    """Whether the file is an artifact, whole or not, that this version does not read."""
+    with path.open("rb") as file:
+        start = file.read(_PRELUDE.size)
+    if len(start) < _PRELUDE.size or start[: len(MAGIC)] != MAGIC:
+        return False
+    return _PRELUDE.unpack(start)[1] != VERSION
+
+
 def _bytes_of(path: Path) -> bytes:
     try:
         return path.read_bytes()
