@@ -15,6 +15,7 @@ from bench.artifact.codecs.entropy import best_layout, coded, index_bytes, pack_
 from bench.artifact.codecs.passes import Alphabet, run
 
 _MOST_SYMBOLS = 2047
+_PART = 1 << 18  # words
 _SYMBOL_TYPE = np.dtype("i2")
 
 
@@ -64,11 +65,19 @@ class Split(Codec):
             raise ValueError("the lower parts of a code are cut off, or its contexts do not fit")
         reader, upper = Reader(data[start + low_size :], 0), np.zeros(count, _SYMBOL_TYPE)
         run(reader, upper, _alphabet(symbols), layout)
-        words = np.full(count, base, unsigned(dtype))
-        others = np.flatnonzero(upper)
-        lower = _unpack(data[start : start + low_size], cut.low_bits, others.size, dtype)
-        words[others] = lower | (top + 1 - upper[others].astype(np.int64)).astype(lower.dtype) << cut.low_bits
-        restored = _turned(words, -1).view(dtype) if cut.rotated else words.view(dtype)
+        lower = _unpack(data[start : start + low_size], cut.low_bits, int(np.count_nonzero(upper)), dtype)
+        words, used = np.full(count, base, unsigned(dtype)), 0
+        for at in range(0, count, _PART):  # parts, so that the working space stays small beside the words
+            part = slice(at, at + _PART)
+            others = np.flatnonzero(upper[part])
+            high = (top + 1 - upper[part][others].astype(np.int64)).astype(lower.dtype) << lower.dtype.type(
+                cut.low_bits
+            )
+            words[part][others] = lower[used : used + others.size] | high
+            used += others.size
+            if cut.rotated:
+                words[part] = _turned(words[part], -1)
+        restored = words.view(dtype)
         return Decoded(restored, 0 if base else index_bytes(reader, restored, len(data) - start - low_size), start)
 
 
