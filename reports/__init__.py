@@ -8,6 +8,7 @@ from pathlib import Path
 
 from bench.records import RunRecord, read_record
 from reports.figures import draw_figures
+from reports.ledger import ledger_frame
 from reports.page import page
 from reports.reasons_page import with_reasons
 from reports.rows import frame, several_seeds, summary
@@ -19,8 +20,8 @@ __all__ = ["draw", "load_run", "terminal_table"]
 
 
 def draw(records: Sequence[RunRecord], folder: Path, *, title: str, command: str) -> list[Path]:
-    """Writes table.csv, .md and .tex, figures/*.png and *.svg, and report.md; of several seeds table_seeds.*, of
-    methods that go on in steps also steps.csv.
+    """Writes table.csv, .md and .tex, ledger.csv, figures/*.png and *.svg, report.md; of several seeds table_seeds.*,
+    of methods that go on in steps steps.csv.
 
     The same records, title and command give the same bytes. Each file is written whole or not at all, report.md last.
 
@@ -28,6 +29,7 @@ def draw(records: Sequence[RunRecord], folder: Path, *, title: str, command: str
     """
     table = frame(records)
     texts = {"table.csv": csv_text(with_reasons(table, records))}
+    texts["ledger.csv"] = csv_text(ledger_frame(records))
     texts |= {"table.md": markdown_table(table), "table.tex": latex_table(table)}
     if any(one.steps for one in records):
         texts["steps.csv"] = steps_csv(records)
