@@ -1,7 +1,7 @@
 """Networks that training has paid for, by content id: shared by all cases and all runs.
 
 An entry is one file in the artifact's container, in training form (constraints and all), so a chain goes on from it
-bit for bit. An entry that is damaged counts as missing.
+bit for bit. An entry that is damaged counts as missing, and so does one of another version of the format.
 """
 
 from __future__ import annotations
@@ -34,24 +34,29 @@ class StageCache:
     """Stages on disk.
 
     folder: made when first written to.
-    complain: told, in a line, of each entry that could not be read.
+    complain: told, in a line, of each entry that could not be read, and once that there are some of another version.
     """
 
     def __init__(self, folder: Path, complain: Callable[[str], None]) -> None:
         self.folder = folder
         self._complain = complain
+        self._told_of_versions = False
 
     def path(self, stage_id: str) -> Path:
         return self.folder / _STAGES / f"{stage_id}.nnc"
 
     def has(self, stage_id: str) -> bool:
         """Whether there is an entry; it may still turn out to be damaged."""
-        return self.path(stage_id).is_file()
+        path = self.path(stage_id)
+        return path.is_file() and not artifact.is_of_another_version(path)
 
     def load(self, stage_id: str) -> Stage | None:
         """The entry, or None where there is none that can be read."""
         path = self.path(stage_id)
         if not path.is_file():
+            return None
+        if artifact.is_of_another_version(path):
+            self._tell_of_versions()
             return None
         try:
             found = artifact.load(path)
@@ -61,6 +66,11 @@ class StageCache:
         except (artifact.ArtifactError, KeyError, TypeError) as error:
             self._complain(f"cache entry {path} is damaged and will be made again: {error}")
             return None
+
+    def _tell_of_versions(self) -> None:
+        if not self._told_of_versions:
+            self._told_of_versions = True
+            self._complain(f"{self.folder} has entries of another version of the file format: trained again as needed")
 
     def store(self, stage_id: str, stage: Stage) -> None:
         """Writes the entry whole, then drops the snapshots that led to it."""

@@ -80,7 +80,7 @@ def make_recipe(options: Options) -> Recipe:
     recipe = default_recipe(options.net, options.dataset)
     changes: dict[str, Any] = {
         name: value
-        for name in ("epochs", "finetune_epochs", "batch_size", "lr", "precision")
+        for name in ("epochs", "finetune_epochs", "batch_size", "lr", "finetune_lr", "precision")
         if (value := getattr(options, name)) is not None
     }
     if options.weights and options.epochs is None:

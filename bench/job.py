@@ -18,6 +18,7 @@ from torch import nn
 
 from baselines.data import ImageData
 from baselines.errors import UsageError
+from bench.artifact import is_of_another_version
 from bench.cache import FOLDERS_OF_A_CACHE, StageCache
 from bench.environment import environment
 from bench.estimate import Sizes
@@ -78,7 +79,8 @@ def to_measure(record: RunRecord) -> tuple[str, ...]:
 
 
 def _held(job: Job, case: Case) -> RunRecord | None:
-    """The case's record, unless it failed, is damaged (the cache holds the training), or its file is another."""
+    """The case's record, unless it failed, is damaged (the cache holds the training), or its file is another or of
+    another version of the format."""
     path = job.record_path(case)
     if not path.is_file():
         return None
@@ -88,7 +90,8 @@ def _held(job: Job, case: Case) -> RunRecord | None:
         return None
     file = job.out / record.artifact
     whole = record.status == "ok" and file.is_file() and _sha256(file) == record.sha256
-    return record if whole or record.status == "refused" else None
+    readable = whole and not is_of_another_version(file)
+    return record if readable or record.status == "refused" else None
 
 
 def _sha256(path: Path) -> str:

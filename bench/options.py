@@ -70,6 +70,9 @@ class Options:
     )
     batch_size: int | None = _option(None, "images a training step (default: the recipe)", "--batch-size 128", _whole)
     lr: float | None = _option(None, "peak learning rate of dense training (default: the recipe)", "--lr 0.1", float)
+    finetune_lr: float | None = _option(
+        None, "peak learning rate of fine-tuning (default: the recipe)", "--finetune-lr 0.05", float
+    )
     precision: str = _option(
         "auto",
         "arithmetic of training; auto takes bf16 where it is the faster one",
@@ -103,8 +106,10 @@ class Options:
             value = getattr(self, name)
             if value is not None and value < least:
                 raise UsageError(f"{_flag(name)} must be {least} or more, got {value}")
-        if self.lr is not None and not 0 < self.lr < float("inf"):
-            raise UsageError(f"--lr must be a positive number, got {self.lr}")
+        for name in ("lr", "finetune_lr"):
+            rate = getattr(self, name)
+            if rate is not None and not 0 < rate < float("inf"):
+                raise UsageError(f"{_flag(name)} must be a positive number, got {rate}")
         if not self.runtimes:
             raise UsageError("--runtimes is empty: name at least one, as in --runtimes eager")
         if not re.fullmatch(r"auto|cpu|cuda(:[0-9]{1,3})?", self.device):

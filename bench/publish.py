@@ -32,7 +32,12 @@ def publish(run: Path, target: Path, *, changed: bool = False) -> list[Path]:
     if target.exists():
         shutil.rmtree(target)
     (target / "records").mkdir(parents=True)
-    wanted = [run / name for name in _COPIED] + [run / "records" / f"{case}.json" for case in cases]
+    ledger = run / "ledger.csv"  # which reports from before do not have
+    wanted = (
+        [run / name for name in _COPIED]
+        + [ledger] * ledger.is_file()
+        + [run / "records" / f"{case}.json" for case in cases]
+    )
     figures = sorted((run / "figures").glob("*"))
     copied = []
     for source in [*wanted, *figures]:

@@ -57,8 +57,16 @@ class TensorEntry:
     codec: str
     parameters: int  # stored values; 0 for scales, zero points and what is not a parameter
     nonzeros: int
-    information_bits: float  # entropy of the values' distribution x their number
+    information_bits: (
+        float  # least bits that the values take, their histogram described (bench/artifact/information.py)
+    )
     bytes: int
+    # what the bytes are spent on, which sums to `bytes`; records from before have zeros
+    values_bytes: int = 0
+    indices_bytes: int = 0  # which values are zero, of a tensor that is mostly zero
+    codebooks_bytes: int = 0
+    scales_bytes: int = 0  # and zero points
+    header_bytes: int = 0  # how to read the rest: header, graph, checksums, codecs' parameters
 
 
 @dataclass(frozen=True)

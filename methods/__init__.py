@@ -4,6 +4,7 @@ from methods.base import CompressionMethod, Pipeline, Task
 from methods.lowrank import LowRank
 from methods.pruning import Prune
 from methods.quantization import PTQ, QAT, Dynamic, Half, WeightOnly
+from methods.sharing import Binary, Cluster, Ternary
 from methods.spectral import DCT, DFT, DST, Hadamard, RandomBasis, Wavelet
 
 METHODS: dict[str, type[CompressionMethod]] = {
@@ -19,6 +20,9 @@ METHODS: dict[str, type[CompressionMethod]] = {
     "dynamic": Dynamic,
     "weight_only": WeightOnly,
     "half": Half,
+    "cluster": Cluster,
+    "ternary": Ternary,
+    "binary": Binary,
     "prune": Prune,
 }
 
@@ -29,6 +33,8 @@ __all__ = [
     "METHODS",
     "PTQ",
     "QAT",
+    "Binary",
+    "Cluster",
     "CompressionMethod",
     "Dynamic",
     "Hadamard",
@@ -38,6 +44,7 @@ __all__ = [
     "Prune",
     "RandomBasis",
     "Task",
+    "Ternary",
     "Wavelet",
     "WeightOnly",
 ]  # fmt: skip

@@ -22,13 +22,14 @@ from methods.layers import (
     original,
 )
 from methods.layers.affine import scale_and_shift
+from methods.layers.signed import BinaryWeights
 
 _NORM_OF: dict[str | None, type[nn.Module]] = {
     "Conv1d": nn.BatchNorm1d,
     "Conv2d": nn.BatchNorm2d,
     "Linear": nn.BatchNorm1d,
 }
-_SCALES_WITH_CHANNELS = (Mask, WeightQuantizer, StepQuantizer)
+_SCALES_WITH_CHANNELS = (Mask, WeightQuantizer, StepQuantizer, BinaryWeights)
 
 
 def fold_batch_norms(model: GraphModule) -> GraphModule:

@@ -8,9 +8,11 @@ from pathlib import Path
 
 from bench.records import RunRecord, read_record
 from reports.figures import draw_figures
+from reports.ledger import ledger_frame
 from reports.page import page
 from reports.reasons_page import with_reasons
 from reports.rows import frame, several_seeds, summary
+from reports.steps_page import steps_csv
 from reports.style import write_whole
 from reports.table import csv_text, latex_summary, latex_table, markdown_summary, markdown_table, terminal_table
 
@@ -18,7 +20,8 @@ __all__ = ["draw", "load_run", "terminal_table"]
 
 
 def draw(records: Sequence[RunRecord], folder: Path, *, title: str, command: str) -> list[Path]:
-    """Writes table.csv, .md and .tex, figures/*.png and *.svg, and report.md; with several seeds also table_seeds.*.
+    """Writes table.csv, .md and .tex, ledger.csv, figures/*.png and *.svg, report.md; of several seeds table_seeds.*,
+    of methods that go on in steps steps.csv.
 
     The same records, title and command give the same bytes. Each file is written whole or not at all, report.md last.
 
@@ -26,7 +29,10 @@ def draw(records: Sequence[RunRecord], folder: Path, *, title: str, command: str
     """
     table = frame(records)
     texts = {"table.csv": csv_text(with_reasons(table, records))}
+    texts["ledger.csv"] = csv_text(ledger_frame(records))
     texts |= {"table.md": markdown_table(table), "table.tex": latex_table(table)}
+    if any(one.steps for one in records):
+        texts["steps.csv"] = steps_csv(records)
     if several_seeds(table):
         seeds = summary(table)
         texts["table_seeds.csv"] = csv_text(seeds)

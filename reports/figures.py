@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from bench.records import RunRecord
 from reports.curves import training_curves
 from reports.layers import layer_bytes
+from reports.ledger import byte_parts
 from reports.scatter import accuracy_latency, accuracy_size
 from reports.style import save, styled
 from reports.sweep_figures import has_gain, has_sweep, sweep_accuracy, sweep_gain
@@ -18,6 +19,7 @@ FIGURES: dict[str, Callable[[Sequence[RunRecord]], Figure]] = {
     "accuracy_size": accuracy_size,
     "accuracy_latency": accuracy_latency,
     "layer_bytes": layer_bytes,
+    "byte_parts": byte_parts,
     "training_curves": training_curves,
 }
 

@@ -27,7 +27,7 @@ def layer_bytes(records: Sequence[RunRecord]) -> Figure:
     """Small multiples: a panel a chain (the first MOST_PANELS, of a crowd those along the Pareto front), a line a
     layer, the dense file's bars grey behind."""
     chosen = named(records, MOST_PANELS)
-    shown = _one_a_chain(chosen)
+    shown = one_a_chain(chosen)
     dense = next((r for one in shown if (r := reference(one, records)) and r.ledger), None)
     compressed = [one for one in shown if one.chain != DENSE]
     panels = compressed[:MOST_PANELS] or shown
@@ -91,7 +91,7 @@ def _first(panels: Sequence[RunRecord], compressed: Sequence[RunRecord]) -> str:
     return f"the first {len(panels)} of {len(compressed)} rows"
 
 
-def _one_a_chain(records: Sequence[RunRecord]) -> list[RunRecord]:
+def one_a_chain(records: Sequence[RunRecord]) -> list[RunRecord]:
     """The first record that left a ledger of each chain, dense first."""
     chains: dict[str, RunRecord] = {}
     for one in dense_first(records):

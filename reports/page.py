@@ -10,8 +10,10 @@ from reports.agreement import real_against_simulated
 from reports.cells import counted, markdown, one_line, percent, rounded
 from reports.crowd import LISTED, is_crowd, left_out, listed, named, shared_reasons
 from reports.findings import behind_dense, cannot_be_told_apart, drifting, reasons, unstable_timings
+from reports.ledger import ledger_section
 from reports.reasons_page import reasons_section
 from reports.rows import DENSE, dense_first, frame, several_seeds, summary
+from reports.steps_page import steps_section
 from reports.sweep_page import sweep_section
 from reports.table import markdown_summary, markdown_table
 
@@ -20,6 +22,7 @@ CAPTIONS = {
     "accuracy_size": "Accuracy against file size",
     "accuracy_latency": "Accuracy against latency, batch 1, in each runtime",
     "layer_bytes": "Bytes per layer",
+    "byte_parts": "Where the bytes are",
     "training_curves": "Training curves",
 }
 
@@ -35,7 +38,7 @@ def page(records: Sequence[RunRecord], *, title: str, command: str) -> str:
     if several_seeds(table):
         parts += ["## Over seeds\n", markdown_summary(summary(table))]
         parts.append("Mean, sample standard deviation, and Student's t interval of the mean over the seeds.\n")
-    parts.append(reasons_section(records))
+    parts += [ledger_section(records), steps_section(records), reasons_section(records)]
     parts += ["## Figures\n", *(f"![{text}](figures/{name}.png)\n" for name, text in CAPTIONS.items())]
     parts += [_dense(records), _findings(records), _protocol(records), _environment(records), _artifacts(records)]
     return "\n".join(part for part in parts if part)

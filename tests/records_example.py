@@ -171,13 +171,15 @@ def write_run(folder: Path, records: Sequence[RunRecord], command: str = "python
 def _ledger(
     layers: Sequence[tuple[str, tuple[int, ...]]], share: float, stored: float, kept: float
 ) -> tuple[TensorEntry, ...]:
-    entries = [TensorEntry("(container)", "(header)", (), "json", 0, 0, 8 * 9000.0, 9000)]
+    entries = [TensorEntry("(container)", "(header)", (), "json", 0, 0, 8 * 9000.0, 9000, header_bytes=9000)]
     for layer, shape in layers:
         values = max(1, int(math.prod(shape) * stored))
         nonzeros, size = max(1, int(values * kept / stored)), int(4 * math.prod(shape) * share)
-        entries.append(TensorEntry(layer, "weight", shape, "dense", values, nonzeros, 7.1 * size, size))
+        places = size // 5 if kept < stored else 0
+        spent = {"values_bytes": size - places, "indices_bytes": places}
+        entries.append(TensorEntry(layer, "weight", shape, "dense", values, nonzeros, 7.1 * size, size, **spent))
         bias = shape[0]
-        entries.append(TensorEntry(layer, "bias", (bias,), "dense", bias, bias, 30.0 * bias, 4 * bias))
+        entries.append(TensorEntry(layer, "bias", (bias,), "dense", bias, bias, 30.0 * bias, 4 * bias, 4 * bias))
     return tuple(entries)
 
 

@@ -16,7 +16,7 @@ from torch.fx import GraphModule
 from torch.nn.utils import parametrize
 
 from bench.artifact import ArtifactError, container, describe, load, read_metadata, save, ship
-from bench.artifact.ledger import information_bits
+from bench.artifact.information import entropy_bits
 from methods.graph import replace_module, trace
 from methods.layers import CONSTRAINTS, ChannelAffine, constrain, constraints, original
 from methods.layers.spectral import SpectralLinear
@@ -120,13 +120,21 @@ def awkward_tensors() -> dict[str, Tensor]:
     }  # fmt: skip
 
 
-def test_awkward_tensors_come_back_bit_for_bit(tmp_path: Path) -> None:
+def awkward_network() -> GraphModule:
+    """Gives back the awkward tensors whatever goes in."""
     tensors, root, graph = awkward_tensors(), nn.Module(), fx.Graph()
     graph.placeholder("x")
     for name, tensor in tensors.items():
         root.register_buffer(f"{name}_tensor", tensor)
     graph.output(tuple(graph.get_attr(f"{name}_tensor") for name in tensors))
-    save(GraphModule(root, graph), tmp_path / "a.nnc", {})
+    return GraphModule(root, graph)
+
+
+def test_awkward_tensors_come_back_bit_for_bit(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    tensors = awkward_tensors()
+    torch.manual_seed(0)
+    save(awkward_network(), tmp_path / "a.nnc", {})
     artifact = load(tmp_path / "a.nnc")
     for (name, tensor), read in zip(tensors.items(), artifact.model(None), strict=True):
         assert (read.shape, read.dtype) == (tensor.shape, tensor.dtype), name
@@ -177,16 +185,37 @@ def test_a_shipped_form_that_reads_back_otherwise_is_refused(tmp_path: Path) -> 
         ship(model)
 
 
+PARTS = ("values_bytes", "indices_bytes", "codebooks_bytes", "scales_bytes", "header_bytes")
+
+
+@pytest.mark.parametrize("form", ["training", "shipped", "awkward"])
+def test_parts_of_the_ledger_sum_to_its_bytes_and_these_to_the_file(form: str, tmp_path: Path) -> None:
+    model = awkward_network() if form == "awkward" else in_training_form()
+    save(ship(model) if form == "shipped" else model, tmp_path / "a.nnc", METADATA)
+    artifact = load(tmp_path / "a.nnc")
+    for line in artifact.ledger:
+        parts = [getattr(line, part) for part in PARTS]
+        assert sum(parts) == line.bytes, line
+        assert min(parts) >= 0
+    assert sum(line.bytes for line in artifact.ledger) == (tmp_path / "a.nnc").stat().st_size
+    assert artifact.ledger[0].header_bytes == artifact.ledger[0].bytes > 0
+    spent = {part: sum(getattr(line, part) for line in artifact.ledger) for part in PARTS}
+    assert spent["values_bytes"] > 0
+    assert (spent["scales_bytes"] > 0) == (form == "shipped")
+    assert spent["indices_bytes"] > 0  # of a mask, or of the weights that hold its zeros
+    assert spent["codebooks_bytes"] == 0
+
+
 def test_information_is_the_entropy_of_the_values() -> None:
-    assert information_bits(np.zeros(1000, "i4")) == 0
-    assert information_bits(np.zeros(0, "i4")) == 0
-    assert information_bits(np.arange(256, dtype="u1").repeat(3).view("i1")) == pytest.approx(768 * 8)
+    assert entropy_bits(np.zeros(1000, "i4")) == 0
+    assert entropy_bits(np.zeros(0, "i4")) == 0
+    assert entropy_bits(np.arange(256, dtype="u1").repeat(3).view("i1")) == pytest.approx(768 * 8)
     values = np.array([0] * 90 + [5] * 10, "i8")
-    assert information_bits(values) == pytest.approx(100 * 0.4689956)
+    assert entropy_bits(values) == pytest.approx(100 * 0.4689956)
     many = np.random.default_rng(0).integers(0, 300_000, 700_001, "i4")  # more than is counted at a time
     many[-400_000:] = 7
     counts = np.unique(many, return_counts=True)[1]
-    assert information_bits(many) == pytest.approx(float((counts * np.log2(many.size / counts)).sum()))
+    assert entropy_bits(many) == pytest.approx(float((counts * np.log2(many.size / counts)).sum()))
 
 
 @pytest.mark.parametrize("failing", ["write", "fsync", "replace"])

@@ -42,6 +42,7 @@ def test_help_has_an_example_for_each_option():
         (["--batch-size", "1"], "--batch-size must be 2 or more"),
         (["--lr", "0"], "--lr must be a positive number"),
         (["--lr", "nan"], "--lr must be a positive number"),
+        (["--finetune-lr", "-1"], "--finetune-lr must be a positive number"),
         (["--threads", "0"], "--threads must be 1 or more"),
         (["--seeds", "1,1"], "--seeds cannot be '1,1'"),
         (["--device", "gpu"], "--device must be auto, cpu, cuda or cuda:N, got 'gpu'"),

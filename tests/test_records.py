@@ -44,7 +44,16 @@ statuses = st.sampled_from(["ok", "failed", "refused"])
 accuracies = st.builds(Accuracy, counts, counts, counts, words)
 measurements = st.builds(Measurement, words, words, st.lists(reals, max_size=3).map(tuple), plain)
 entries = st.builds(
-    TensorEntry, words, words, st.lists(counts, max_size=4).map(tuple), words, counts, counts, reals, counts
+    TensorEntry,
+    words,
+    words,
+    st.lists(counts, max_size=4).map(tuple),
+    words,
+    counts,
+    counts,
+    reals,
+    counts,
+    *[counts] * 5,
 )
 results = st.builds(
     RuntimeResult, words, statuses, words, words, st.none() | accuracies,
@@ -91,6 +100,11 @@ ADDED: dict[str, Any] = {
     "nonzero_macs": None,
     "weight_bytes": None,
     "logit_error": None,
+    "values_bytes": 0,
+    "indices_bytes": 0,
+    "codebooks_bytes": 0,
+    "scales_bytes": 0,
+    "header_bytes": 0,
 }
 
 

@@ -125,14 +125,14 @@ def test_same_records_same_bytes_in_a_fresh_process_without_torch(tmp_path: Path
     assert here == digests(tmp_path / "there")
     assert {str(path.relative_to(tmp_path / "here")) for path in paths} == set(here)
     names = {f"figures/{name}.{kind}" for name in FIGURES for kind in ("png", "svg")}
-    assert set(here) == names | {"table.csv", "table.md", "table.tex", "report.md"}
+    assert set(here) == names | {"table.csv", "table.md", "table.tex", "ledger.csv", "report.md"}
     assert seconds < 12
 
 
 def test_page_names_only_files_that_exist(tmp_path: Path) -> None:
     draw([record("dense", seed=seed, runtimes=("eager",)) for seed in (0, 1)], tmp_path, title="t", command="c")
     linked = re.findall(r"\]\(([^)]+)\)", (tmp_path / "report.md").read_text())
-    assert len(linked) == 5
+    assert len(linked) == 7
     assert all((tmp_path / name).is_file() for name in linked)
     assert (tmp_path / "table_seeds.csv").is_file()
 

@@ -8,10 +8,10 @@ Reading a file never runs code of its own and either gives exactly what was writ
 
 from __future__ import annotations
 
-from bench.artifact.container import ArtifactError
+from bench.artifact.container import ArtifactError, is_of_another_version
 from bench.artifact.description import describe
 from bench.artifact.reading import Artifact, load, read_metadata
 from bench.artifact.shipping import ship
 from bench.artifact.writing import save
 
-__all__ = ["Artifact", "ArtifactError", "describe", "load", "read_metadata", "save", "ship"]
+__all__ = ["Artifact", "ArtifactError", "describe", "is_of_another_version", "load", "read_metadata", "save", "ship"]

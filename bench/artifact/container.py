@@ -1,7 +1,7 @@
 """The file's frame: what is where, and how damage is found before anything is believed.
 
   magic, version          6 bytes
-  header                  length as stored (4), length unpacked (4), CRC-32 of what is stored (4), zlib stream of JSON
+  header                  length as stored (4), length unpacked (4), CRC-32 of what is stored (4), deflated JSON
   tensors                 one code after the other, in the header's order, nothing between them
   checksum                BLAKE2b of all bytes before it (16)
 
@@ -18,9 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from baselines.errors import UsageError
+from bench.artifact.dictionary import DICTIONARY
 
 MAGIC = b"\x93NNC"
-VERSION = 1
+VERSION = 2
 MAX_HEADER_BYTES = 4 << 20  # unpacked; that of a 200-layer network takes a tenth
 _PRELUDE = struct.Struct("<4sHIII")
 _CHECKSUM_BYTES = 16
@@ -50,10 +51,16 @@ def frame(header: bytes, tensors: list[bytes]) -> bytes:
     if len(header) > MAX_HEADER_BYTES:
         raise ValueError(f"the header would take {len(header)} bytes, at most {MAX_HEADER_BYTES} are read: shorten "
                          "the metadata")  # fmt: skip
-    stored = zlib.compress(header, 9)
+    stored = deflate(header)
     prelude = _PRELUDE.pack(MAGIC, VERSION, len(stored), len(header), zlib.crc32(stored))
     body = b"".join((prelude, stored, *tensors))
     return body + _checksum(body)
+
+
+def deflate(header: bytes) -> bytes:
+    """The header as stored: a raw deflate stream that refers to `DICTIONARY`."""
+    packer = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS, 9, zlib.Z_DEFAULT_STRATEGY, DICTIONARY)
+    return packer.compress(header) + packer.flush()
 
 
 def write_whole(data: bytes, path: Path) -> None:
@@ -93,6 +100,15 @@ def read_header(path: Path) -> bytes:
     return _header(_bytes_of(path), path)[0]
 
 
+def is_of_another_version(path: Path) -> bool:
+    """Whether the file is an artifact, whole or not, that this version does not read."""
+    with path.open("rb") as file:
+        start = file.read(_PRELUDE.size)
+    if len(start) < _PRELUDE.size or start[: len(MAGIC)] != MAGIC:
+        return False
+    return _PRELUDE.unpack(start)[1] != VERSION
+
+
 def _bytes_of(path: Path) -> bytes:
     try:
         return path.read_bytes()
@@ -121,7 +137,7 @@ def _unpack(stored: bytes, expected: int, path: Path) -> bytes:
     if expected > MAX_HEADER_BYTES:
         raise ArtifactError(f"{path} has a header of {expected} bytes, at most {MAX_HEADER_BYTES} are read: not one "
                             "of ours")  # fmt: skip
-    unpacker = zlib.decompressobj()
+    unpacker = zlib.decompressobj(-zlib.MAX_WBITS, DICTIONARY)
     try:
         header = unpacker.decompress(stored, expected + 1)
     except zlib.error as error:

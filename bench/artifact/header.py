@@ -6,6 +6,7 @@ Reading trusts nothing: every field is checked for its type before it is used.
 from __future__ import annotations
 
 import json
+import zlib
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -45,7 +46,7 @@ class StoredTensor:
     shape: tuple[int, ...]
     codec: str
     bytes: int
-    crc: int
+    crc: int  # `short_crc` of the code: it names the tensor where the file's checksum says that something is damaged
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,11 @@ class MalformedError(ValueError):
     """A header whose fields are not what they must be."""
 
 
+def short_crc(code: bytes | memoryview) -> int:
+    """The lower 16 bits of the CRC-32 of a tensor's code."""
+    return zlib.crc32(code) & 0xFFFF
+
+
 def header_to_bytes(header: Header) -> bytes:
     """Compact JSON with sorted keys: the same header gives the same bytes.
 
@@ -68,7 +74,7 @@ def header_to_bytes(header: Header) -> bytes:
     """
     data = {
         "metadata": header.metadata,
-        "graph": [_node_row(node) for node in header.graph],
+        "graph": _graph_rows(header.graph),
         "layers": [_layer_row(layer) for layer in header.layers],
         "tensors": [_tensor_row(tensor) for tensor in header.tensors],
     }
@@ -84,10 +90,36 @@ def header_from_bytes(data: bytes) -> Header:
         raise MalformedError("the metadata is no mapping")
     return Header(
         metadata=fields["metadata"],
-        graph=[_node(row) for row in _rows(fields["graph"])],
+        graph=_graph(fields["graph"]),
         layers=tuple(_layer(row) for row in _rows(fields["layers"])),
         tensors=tuple(_tensor(row) for row in _rows(fields["tensors"])),
     )
+
+
+def _graph_rows(nodes: list[dict[str, Any]]) -> list[Any]:
+    """The nodes; one that calls a layer with the node before it is the layer's path alone."""
+    before = (None, *(node["name"] for node in nodes))
+    short = (
+        {"op": "call_module", **_named_after(node["target"], name)} for node, name in zip(nodes, before, strict=False)
+    )
+    return [node["target"] if node == plain else _node_row(node) for node, plain in zip(nodes, short, strict=True)]
+
+
+def _graph(rows: Any) -> list[dict[str, Any]]:
+    if not isinstance(rows, list):
+        raise MalformedError("the graph is no table")
+    nodes: list[dict[str, Any]] = []
+    for row in rows:
+        if isinstance(row, str):
+            nodes.append({"op": "call_module", **_named_after(row, nodes[-1]["name"] if nodes else None)})
+        else:
+            nodes.append(_node(_rows([row])[0]))
+    return nodes
+
+
+def _named_after(path: str, before: str | None) -> dict[str, Any]:
+    """The rest of a node that calls the layer at `path` with the node `before`."""
+    return {"name": path.replace(".", "_"), "target": path, "args": [{"node": before}], "kwargs": {}}
 
 
 def _node_row(node: dict[str, Any]) -> list[Any]:

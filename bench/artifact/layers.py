@@ -11,10 +11,21 @@ from torch import Tensor, nn
 from torch.fx import GraphModule
 
 from bench.artifact.header import MalformedError, StoredConstraint, StoredLayer
+from bench.artifact.ledger import Purpose
 from methods.graph import modules_called
-from methods.layers import CONSTRAINTS, build, build_constraint, config_of, constrain, constrained_tensors, kind_of
+from methods.layers import (
+    CONSTRAINTS,
+    ActivationQuantizer,
+    build,
+    build_constraint,
+    config_of,
+    constrain,
+    constrained_tensors,
+    kind_of,
+)
 from methods.layers import constraints as constraints_of
 
+_OF_CONSTRAINT = re.compile(r"parametrizations\.(?P<tensor>\w+)\.(?P<index>\d+)\..+")  # a buffer of a constraint
 _NAME = re.compile(r"[\w\- ]+", re.ASCII)
 _NOT_IN_FILES = {"device", "dtype", "inplace"}  # arguments of layers that a file has no say in
 
@@ -90,6 +101,14 @@ def expected_tensors(layer: nn.Module) -> dict[str, Expected]:
         name: Expected(tuple(tensor.shape), tensor.dtype, isinstance(tensor, nn.Parameter), name in constrained)
         for name, tensor in layer.state_dict(keep_vars=True).items()
     }
+
+
+def purpose_of(layer: nn.Module, name: str) -> Purpose:
+    """What the tensor of that name in the state dict of `layer` is to it, for the size ledger."""
+    match = _OF_CONSTRAINT.fullmatch(name)
+    if match:
+        return constraints_of(layer, match["tensor"])[int(match["index"])].stores
+    return "scales" if isinstance(layer, ActivationQuantizer) else "values"
 
 
 def place(root: nn.Module, path: str, layer: nn.Module) -> None:

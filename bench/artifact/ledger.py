@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-from bench.artifact.codecs import Words
+from bench.artifact.codecs import Decoded, Words
 from bench.artifact.header import StoredTensor
+from bench.artifact.information import information_bits
 from bench.records import TensorEntry
 
-_COUNTED_BYTES = 2  # words up to this size are counted in a table, larger ones are sorted
-_PART = 1 << 18  # words
+Purpose = Literal["values", "scales", "codebooks", "indices"]
 
 
-def entry(tensor: StoredTensor, words: Words) -> TensorEntry:
-    """The line of one stored tensor; a tied one counts once, under its first name."""
-    is_parameter = tensor.role != "buffer"
+def entry(tensor: StoredTensor, decoded: Decoded, purpose: Purpose) -> TensorEntry:
+    """The line of one stored tensor; a tied one counts once, under its first name.
+
+    purpose: what the tensor is to its layer. All bytes of scales, codebooks and masks are spent on those; the bytes of
+    values are told apart as their codec does.
+    """
+    is_parameter, words = tensor.role != "buffer", decoded.words
     layer, name = _address(tensor.names[0])
+    spent = {f"{purpose}_bytes": tensor.bytes}
+    if purpose == "values":
+        values = tensor.bytes - decoded.indices - decoded.tables
+        spent = {"values_bytes": values, "indices_bytes": decoded.indices, "header_bytes": decoded.tables}
     return TensorEntry(
         layer=layer,
         tensor=name,
@@ -28,39 +35,13 @@ def entry(tensor: StoredTensor, words: Words) -> TensorEntry:
         nonzeros=_nonzeros(words, tensor.dtype) if is_parameter else 0,
         information_bits=information_bits(words),
         bytes=tensor.bytes,
+        **spent,
     )
 
 
 def container_entry(size: int) -> TensorEntry:
     """The line of what is no tensor: header, graph, checksums; `size` bytes."""
-    return TensorEntry("(container)", "header", (), "zlib", 0, 0, 8.0 * size, size)
-
-
-def information_bits(words: Words) -> float:
-    """Zeroth-order entropy: the number of words times the entropy of the distribution of their values, in bits.
-
-    What an ideal coder that knows the histogram, and nothing of order, would need (Shannon 1948).
-    """
-    if words.size == 0:
-        return 0.0
-    bits = sum(float((counts * np.log2(words.size / counts)).sum()) for counts in _counts(words))
-    return bits + 0.0  # -0.0 of a constant becomes 0.0
-
-
-def _counts(words: Words) -> Iterator[NDArray[np.int64]]:
-    """How often each value occurs, in parts that are small beside `words`."""
-    if words.itemsize <= _COUNTED_BYTES:
-        counts = np.bincount(words.view(f"u{words.itemsize}"))
-        yield counts[counts > 0]
-        return
-    values, start = np.sort(words), 0
-    for at in range(0, values.size, _PART):
-        changes = np.flatnonzero(values[at + 1 : at + _PART + 1] != values[at : at + _PART][: values.size - at - 1])
-        ends = changes + (at + 1)  # where runs of equal values end
-        if ends.size:
-            yield np.diff(ends, prepend=start)
-            start = int(ends[-1])
-    yield np.array([values.size - start])
+    return TensorEntry("(container)", "header", (), "zlib", 0, 0, 8.0 * size, size, header_bytes=size)
 
 
 def _nonzeros(words: Words, dtype: str) -> int:

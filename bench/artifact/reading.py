@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +13,18 @@ from torch.fx import GraphModule
 
 from bench.artifact.codecs import CODECS
 from bench.artifact.container import ArtifactError, Frame, read_frame, read_header
-from bench.artifact.header import Header, MalformedError, StoredTensor, header_from_bytes
-from bench.artifact.layers import Expected, build_layer, expected_tensors, owner_of, place, sketch, storage_bytes
-from bench.artifact.ledger import container_entry, entry
+from bench.artifact.header import Header, MalformedError, StoredTensor, header_from_bytes, short_crc
+from bench.artifact.layers import (
+    Expected,
+    build_layer,
+    expected_tensors,
+    owner_of,
+    place,
+    purpose_of,
+    sketch,
+    storage_bytes,
+)
+from bench.artifact.ledger import Purpose, container_entry, entry
 from bench.artifact.words import count_of, from_words, torch_type, word_type
 from bench.records import TensorEntry
 from methods.graph import graph_from_data, modules_called, tensors_read
@@ -73,7 +81,9 @@ def _rebuild(frame: Frame) -> Artifact:
     limit = _FREE_BYTES + _BYTES_PER_FILE_BYTE * frame.file_bytes
     sketches = _sketches(header, limit)
     stored = _check_tensors(header, sketches, limit)
-    tensors, ledger = _decode(header.tensors, codes)
+    purposes = {f"{path}.{name}": purpose_of(layer, name) for path, layer in sketches.items()
+                for name in expected_tensors(layer)}  # fmt: skip
+    tensors, ledger = _decode(header.tensors, codes, purposes)
     root = nn.Module()
     for row in header.layers:
         if row.same_as is None:
@@ -99,7 +109,7 @@ def _cut(frame: Frame, rows: tuple[StoredTensor, ...]) -> list[memoryview]:
     for row in rows:
         codes.append(frame.tensors[start : start + row.bytes])
         start += row.bytes
-        if zlib.crc32(codes[-1]) != row.crc:
+        if short_crc(codes[-1]) != row.crc:
             raise MalformedError(f"tensor {row.names[0]} is damaged")
     if not frame.whole:
         raise MalformedError("its checksum does not match")
@@ -157,16 +167,18 @@ def _check_tensor(name: str, row: StoredTensor, expected: Expected) -> None:
         raise MalformedError(f"tensor {name} is of type {dtype}, its layer takes {expected.dtype}")
 
 
-def _decode(rows: tuple[StoredTensor, ...], codes: list[memoryview]) -> tuple[dict[str, Tensor], list[TensorEntry]]:
+def _decode(
+    rows: tuple[StoredTensor, ...], codes: list[memoryview], purposes: dict[str, Purpose]
+) -> tuple[dict[str, Tensor], list[TensorEntry]]:
     """The tensors by name, tied ones the same object, and their lines of the ledger."""
     tensors, ledger = {}, []
     for row, code in zip(rows, codes, strict=True):
         try:
-            words = CODECS[row.codec].decode(bytes(code), word_type(row.dtype), count_of(row.shape))
-            tensor = from_words(words, row.dtype, row.shape)
+            decoded = CODECS[row.codec].decode(bytes(code), word_type(row.dtype), row.shape)
+            tensor = from_words(decoded.words, row.dtype, row.shape)
         except ValueError as error:
             raise MalformedError(f"tensor {row.names[0]}: {error}") from error
-        ledger.append(entry(row, words))
+        ledger.append(entry(row, decoded, purposes.get(row.names[0], "values")))
         if row.role != "buffer":
             tensor = nn.Parameter(tensor, requires_grad=row.role == "trained")
         tensors.update(dict.fromkeys(row.names, tensor))

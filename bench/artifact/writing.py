@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ from torch.fx import GraphModule
 
 from bench.artifact.codecs import smallest
 from bench.artifact.container import frame, write_whole
-from bench.artifact.header import Header, Role, StoredLayer, StoredTensor, header_to_bytes
+from bench.artifact.header import Header, Role, StoredLayer, StoredTensor, header_to_bytes, short_crc
 from bench.artifact.layers import describe_layers, expected_tensors, sketch
 from bench.artifact.words import to_words, type_name
 from methods.graph import graph_from_data, graph_to_data, modules_called, tensor_at, tensors_read
@@ -34,8 +33,8 @@ def save(model: GraphModule, path: Path, metadata: dict[str, Any]) -> None:
     _check_layers(model, layers)
     rows, codes = [], []
     for names, tensor in _tied(_tensors(model, layers)):
-        codec, code = smallest(to_words(tensor))
-        shape, crc = tuple(tensor.shape), zlib.crc32(code)
+        codec, code = smallest(to_words(tensor), tuple(tensor.shape))
+        shape, crc = tuple(tensor.shape), short_crc(code)
         rows.append(StoredTensor(names, _role(tensor), type_name(tensor), shape, codec, len(code), crc))
         codes.append(code)
     header = Header(metadata, graph, layers, tuple(rows))

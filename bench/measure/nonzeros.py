@@ -40,7 +40,7 @@ def weight_bytes(model: nn.Module) -> int:
     """Bytes of the stored weights, tensors of two axes or more, as dense codes, zeros included: each one's values times
     its width in bits.
 
-    A float is as wide as its type, integer codes are as wide as the largest needs: codes in [-7, 7] have 4 bits, also
+    A float is as wide as its type, integer codes are as wide as their range needs: codes in [-7, 7] have 4 bits, also
     where a file or a processor keeps them in bytes. Biases, scales, indices and whatever else a format adds are left
     out: what the weights alone would let a runtime save.
     """
@@ -50,5 +50,7 @@ def weight_bytes(model: nn.Module) -> int:
 def _bits(tensor: Tensor) -> int:
     if tensor.is_floating_point() or tensor.is_complex() or not tensor.numel():
         return 8 * tensor.element_size()
-    signed = tensor.dtype != torch.uint8
-    return signed + max(1, int(tensor.to(torch.int64).abs().max()).bit_length())
+    codes = tensor.to(torch.int64)
+    if tensor.dtype == torch.uint8:
+        return max(1, int(codes.max() - codes.min()).bit_length())
+    return 1 + max(1, int(codes.abs().max()).bit_length())

@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import torch
 from torch import Tensor, nn
 from torch.fx import GraphModule
 
 from methods.graph import modules_called
-from methods.layers import CompressedLayer, Widen, constrained_tensors, constraints
+from methods.layers import CompressedLayer, Widen, constraints, weights
 from methods.layers.halves import HALVES
 
 
 def stored_half(model: nn.Module) -> torch.dtype | None:
-    """The 16-bit type that weights of `model` are stored in, or None."""
-    readers = (one for layer in model.modules() for one in _readers(layer))
-    return next((HALVES[one.dtype] for one in readers), None)
-
-
-def _readers(layer: nn.Module) -> Iterator[Widen]:
-    for name in constrained_tensors(layer):
-        yield from (one for one in constraints(layer, name) if isinstance(one, Widen))
+    """The 16-bit type that weights of `model` are stored in, or None; biases alone in 16 bits leave products as they
+    are."""
+    readers = (one for _, layer, name in weights(model) for one in constraints(layer, name))
+    return next((HALVES[one.dtype] for one in readers if isinstance(one, Widen)), None)
 
 
 def has_kernels(dtype: torch.dtype, device: str) -> bool:

@@ -17,6 +17,7 @@ from torch.nn.utils import parametrize
 from methods.layers.activations import ActivationQuantizer, DynamicQuantizer
 from methods.layers.affine import ChannelAffine
 from methods.layers.base import CompressedLayer, LayerScope
+from methods.layers.codebooks import Codebook
 from methods.layers.constraints import (
     Constraint,
     Mask,
@@ -30,6 +31,7 @@ from methods.layers.frequencies import FrequencyLinear
 from methods.layers.groups import DequantizeGroups, GroupQuantizer
 from methods.layers.halves import Halve, Widen
 from methods.layers.quantization import Dequantize, StepQuantizer, WeightQuantizer
+from methods.layers.signed import Signs
 from methods.layers.spectral import SpectralLinear
 from methods.layers.spectral_conv import SpectralConv2d
 from methods.layers.transform import BasisTransform
@@ -51,6 +53,7 @@ _OUR_LAYERS: tuple[type[CompressedLayer], ...] = (
 LAYERS: dict[str, type[nn.Module]] = {layer.__name__: layer for layer in (*_TORCH_LAYERS, *_OUR_LAYERS)}
 _CONSTRAINTS: tuple[type[Constraint], ...] = (
     Mask, WeightQuantizer, StepQuantizer, Dequantize, GroupQuantizer, DequantizeGroups, Halve, Widen,
+    Codebook, Signs,
 )  # fmt: skip
 CONSTRAINTS: dict[str, type[Constraint]] = {constraint.__name__: constraint for constraint in _CONSTRAINTS}
 _TORCH_WEIGHTS: dict[type[nn.Module], LayerScope] = {nn.Linear: "linear", nn.Conv1d: "conv", nn.Conv2d: "conv"}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,8 @@ from torch.nn.utils import parametrize
 
 class Constraint(nn.Module, ABC):
     """A parametrisation of one stored tensor. `config()` are its constructor's arguments, in JSON types."""
+
+    stores: ClassVar[Literal["scales", "codebooks", "indices"]] = "scales"  # what a size ledger calls its buffers
 
     @abstractmethod
     def config(self) -> dict[str, Any]:
@@ -34,6 +36,8 @@ class Constraint(nn.Module, ABC):
 
 class Mask(Constraint):
     """Holds pruned entries of a stored tensor at zero, also while it is trained further."""
+
+    stores = "indices"
 
     keep: Tensor
 

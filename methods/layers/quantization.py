@@ -17,8 +17,10 @@ import torch
 from torch import Tensor, nn
 
 from methods.layers.activations import SMALLEST_RANGE, ActivationQuantizer, DynamicQuantizer
+from methods.layers.codebooks import Codebook
 from methods.layers.constraints import Constraint
 from methods.layers.groups import DequantizeGroups, GroupQuantizer
+from methods.layers.signed import Signs
 
 
 def weight_scale(weight: Tensor, bits: int) -> Tensor:
@@ -152,6 +154,7 @@ class Dequantize(Constraint):
 
 _ON_A_GRID = (
     WeightQuantizer, StepQuantizer, Dequantize, GroupQuantizer, DequantizeGroups, ActivationQuantizer, DynamicQuantizer,
+    Codebook, Signs,
 )  # fmt: skip
 
 

@@ -151,6 +151,11 @@ class Prune(CompressionMethod):
         for path, layer, name in stored:
             if others := [c for c in constraints(layer, name) if not isinstance(c, Mask)]:
                 return f"{path}.{name} is held by a {type(others[0]).__name__} already"
+        if self.preset == "lookahead":
+            try:
+                compound_budgets(_sizes(stored), lookahead_rates(model, stored), self.target)
+            except ValueError as out_of_reach:
+                return str(out_of_reach)
         scores = {self.score, *({self.rates} - set(_OF_RATES))}
         return next((why for name in sorted(scores) if (why := SCORES[name].unsupported(model, stored))), None)
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
-from bench.artifact.codecs.base import Codec, Words, little_endian, plain_bytes
+from bench.artifact.codecs.base import Codec, Decoded, Shape, Words, little_endian, plain_bytes, unsigned
 from bench.artifact.codecs.bits import pack, packed_bytes, unpack
 
 _MAX_WIDTH = 32  # wider ranges gain too little over 64-bit words to be worth a code
@@ -17,13 +18,14 @@ class Raw(Codec):
 
     name = "raw"
 
-    def encode(self, words: Words) -> bytes:
+    def encode(self, words: Words, shape: Shape) -> bytes:
         return words.astype(little_endian(words.dtype), copy=False).tobytes()
 
-    def decode(self, data: bytes, dtype: np.dtype[Any], count: int) -> Words:
+    def decode(self, data: bytes, dtype: np.dtype[Any], shape: Shape) -> Decoded:
+        count = math.prod(shape)
         if len(data) != count * dtype.itemsize:
             raise ValueError(f"{count} words of {dtype.itemsize} bytes cannot be {len(data)} bytes")
-        return np.frombuffer(data, little_endian(dtype)).astype(dtype)
+        return Decoded(np.frombuffer(data, little_endian(dtype)).astype(dtype))
 
 
 class Packed(Codec):
@@ -34,7 +36,7 @@ class Packed(Codec):
 
     name = "packed"
 
-    def encode(self, words: Words) -> bytes | None:
+    def encode(self, words: Words, shape: Shape) -> bytes | None:
         if words.size == 0:
             return None
         low = words.min()
@@ -45,19 +47,16 @@ class Packed(Codec):
             return None
         return bytes([width]) + low.astype(little_endian(words.dtype)).tobytes() + pack(_above(words, low), width)
 
-    def decode(self, data: bytes, dtype: np.dtype[Any], count: int) -> Words:
+    def decode(self, data: bytes, dtype: np.dtype[Any], shape: Shape) -> Decoded:
         head = 1 + dtype.itemsize
         if len(data) < head or data[0] > min(_MAX_WIDTH, dtype.itemsize * 8 - 1):
             raise ValueError("the bit width is missing or too large")
         low = np.frombuffer(data[1:head], little_endian(dtype)).astype(dtype)[0]
-        above = unpack(data[head:], data[0], count)
-        return above.astype(_unsigned(dtype)).view(dtype) + low  # wraps where a damaged width says so, never raises
-
-
-def _unsigned(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    return np.dtype(f"u{dtype.itemsize}")
+        above = unpack(data[head:], data[0], math.prod(shape))
+        words = above.astype(unsigned(dtype)).view(dtype) + low  # wraps where a damaged width says so, never raises
+        return Decoded(words, tables=head)
 
 
 def _above(words: Words, low: Any) -> Words:
     """words - low, unsigned: the true difference, also where the signed one would overflow."""
-    return words.view(_unsigned(words.dtype)) - low.view(_unsigned(words.dtype))
+    return words.view(unsigned(words.dtype)) - low.view(unsigned(words.dtype))

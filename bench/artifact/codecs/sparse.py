@@ -7,11 +7,12 @@ The mask costs 1 bit a word, gaps about log2(1/density) + 1.6 bits a nonzero wor
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
-from bench.artifact.codecs.base import Codec, Words, plain_bytes
+from bench.artifact.codecs.base import Codec, Decoded, Shape, Words, plain_bytes
 from bench.artifact.codecs.bits import pack, packed_bytes, unpack
 from bench.artifact.codecs.dense import Packed, Raw
 
@@ -25,18 +26,20 @@ class BitMask(Codec):
 
     name = "bitmask"
 
-    def encode(self, words: Words) -> bytes | None:
+    def encode(self, words: Words, shape: Shape) -> bytes | None:
         keep = words != 0
         if packed_bytes(words.size, 1) + np.count_nonzero(keep) * words.itemsize // 2 >= plain_bytes(words):
             return None
         return np.packbits(keep).tobytes() + _encode_nonzero(words[keep])
 
-    def decode(self, data: bytes, dtype: np.dtype[Any], count: int) -> Words:
+    def decode(self, data: bytes, dtype: np.dtype[Any], shape: Shape) -> Decoded:
+        count = math.prod(shape)
         size = packed_bytes(count, 1)
         keep = unpack(data[:size], 1, count).view(bool)
         words = np.zeros(count, dtype)
-        words[keep] = _decode_nonzero(data[size:], dtype, int(keep.sum()))
-        return words
+        nonzero = _decode_nonzero(data[size:], dtype, int(keep.sum()))
+        words[keep] = nonzero.words
+        return Decoded(words, size, 1 + nonzero.tables)
 
 
 class Gaps(Codec):
@@ -44,7 +47,7 @@ class Gaps(Codec):
 
     name = "gaps"
 
-    def encode(self, words: Words) -> bytes | None:
+    def encode(self, words: Words, shape: Shape) -> bytes | None:
         positions = np.flatnonzero(words)
         if positions.size * 4 > words.size * 3:
             return None
@@ -54,8 +57,8 @@ class Gaps(Codec):
         head = bytes([width]) + int(codes.size).to_bytes(_COUNT_BYTES, "little")
         return head + pack(codes.astype(np.uint16), width) + _encode_nonzero(words[positions])
 
-    def decode(self, data: bytes, dtype: np.dtype[Any], count: int) -> Words:
-        head = 1 + _COUNT_BYTES
+    def decode(self, data: bytes, dtype: np.dtype[Any], shape: Shape) -> Decoded:
+        head, count = 1 + _COUNT_BYTES, math.prod(shape)
         if len(data) < head or data[0] not in _WIDTHS:
             raise ValueError("the gap width is missing or out of range")
         width, number = data[0], int.from_bytes(data[1:head], "little")
@@ -66,8 +69,9 @@ class Gaps(Codec):
         if positions.size and positions[-1] >= count:
             raise ValueError(f"a nonzero word at {positions[-1]} is outside a tensor of {count}")
         words = np.zeros(count, dtype)
-        words[positions] = _decode_nonzero(data[end:], dtype, positions.size)
-        return words
+        nonzero = _decode_nonzero(data[end:], dtype, positions.size)
+        words[positions] = nonzero.words
+        return Decoded(words, end - head, head + 1 + nonzero.tables)
 
 
 def _best_width(zeros: Words) -> int:
@@ -97,12 +101,12 @@ def _to_positions(codes: Words, escape: int) -> Words:
 
 
 def _encode_nonzero(words: Words) -> bytes:
-    codes = [(codec.encode(words), index) for index, codec in enumerate(_DENSE)]
+    codes = [(codec.encode(words, words.shape), index) for index, codec in enumerate(_DENSE)]
     best, index = min(((code, index) for code, index in codes if code is not None), key=lambda one: len(one[0]))
     return bytes([index]) + best
 
 
-def _decode_nonzero(data: bytes, dtype: np.dtype[Any], count: int) -> Words:
+def _decode_nonzero(data: bytes, dtype: np.dtype[Any], count: int) -> Decoded:
     if not data or data[0] >= len(_DENSE):
         raise ValueError("the code of the nonzero words is missing or unknown")
-    return _DENSE[data[0]].decode(data[1:], dtype, count)
+    return _DENSE[data[0]].decode(data[1:], dtype, (count,))
