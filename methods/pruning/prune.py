@@ -27,7 +27,7 @@ from methods.pruning.channels import Channels, uncuttable
 from methods.pruning.masks import narrow, rewind, sizes_of, zero_share
 from methods.pruning.patterns import Pattern, pattern_of
 from methods.pruning.presets import lookahead_rates
-from methods.pruning.rates import compound_kept
+from methods.pruning.rates import compound_budgets, compound_kept
 from methods.pruning.scores import SCORES
 
 _DEFAULT_SPARSITY = 0.9
@@ -153,7 +153,7 @@ class Prune(CompressionMethod):
                 return f"{path}.{name} is held by a {type(others[0]).__name__} already"
         if self.preset == "lookahead":
             try:
-                compound_budgets(_sizes(stored), lookahead_rates(model, stored), self.target)
+                compound_budgets(sizes_of(stored), lookahead_rates(model, stored), self.target)
             except ValueError as out_of_reach:
                 return str(out_of_reach)
         scores = {self.score, *({self.rates} - set(_OF_RATES))}
