@@ -92,7 +92,7 @@ class NofM(Pattern):
         missing = -inputs % self.m
         lines = score.movedim(1, -1)  # [out, ..., in]
         groups = F.pad(lines, (0, missing), value=DROPPED).unflatten(-1, (-1, self.m))  # [out, ..., groups, m]
-        rank = groups.argsort(-1, descending=True, stable=True).argsort(-1)
+        rank = groups.argsort(dim=-1, descending=True, stable=True).argsort(-1)
         kept = torch.full((groups.shape[-2],), self.n, device=score.device)
         if missing:
             kept[-1] = math.ceil((self.m - missing) * self.n / self.m)
