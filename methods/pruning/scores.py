@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.fx import GraphModule
 
 from methods.base import Task
+from methods.pruning.gradients import OptimalBrainDamage, Snip, Taylor
 from methods.pruning.lookahead import (
     Lookahead,
     LookaheadAct,
@@ -43,6 +44,9 @@ SCORES: dict[str, Score] = {
     "lookahead_forward": LookaheadForward(),
     "lookahead_forward_bn": LookaheadForwardBN(),
     "lookahead_backward": LookaheadBackward(),
+    "obd": OptimalBrainDamage(),
+    "snip": Snip(),
+    "taylor": Taylor(),
 }
 
 __all__ = ["SCORES", "Magnitude", "Random", "Score", "Stored", "value"]
