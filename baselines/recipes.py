@@ -60,8 +60,14 @@ _DIGITS = Recipe(epochs=5, finetune_epochs=2, batch_size=64, lr=0.1, finetune_lr
 _MNIST = Recipe(epochs=6, finetune_epochs=3, batch_size=128, lr=0.1, finetune_lr=0.02)
 _OF_DATA = {"digits": _DIGITS, "fake": _DIGITS, "mnist": _MNIST, "fashion_mnist": _MNIST,
             "imagenet": _LARGE, "cub200": _LARGE}  # fmt: skip
-_QUICK = ("lenet", "lenet_caffe", "lenet300", "resnet8")  # networks whose epoch is over in an instant on few images
-_WITHOUT_BATCH_NORM = ("lenet", "alexnet", "squeezenet", "vit_", "swin_", "convnext")
+_QUICK = (
+    "lenet",
+    "lenet_caffe",
+    "lenet300",
+    "mlp",
+    "resnet8",
+)  # networks whose epoch is over in an instant on few images
+_WITHOUT_BATCH_NORM = ("lenet", "mlp", "conv6", "alexnet", "squeezenet", "vit_", "swin_", "convnext")
 _PLAIN_VGG = ("vgg11", "vgg13", "vgg16", "vgg19")
 
 

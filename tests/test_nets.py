@@ -31,7 +31,12 @@ def make(spec, shape=COLOUR, classes=10, seed=0, **more):
         ("lenet", GREY28, 61_706),
         ("lenet_caffe", GREY28, 431_080),
         ("lenet300", GREY28, 266_610),
+        ("mlp", GREY28, 1_149_010),
+        ("mlp:width=300:depth=1", GREY28, 238_510),
+        ("conv6", COLOUR, 2_262_602),
         ("resnet8", COLOUR, 77_946),
+        ("wrn", COLOUR, 10_961_370),
+        ("wrn:depth=28:width=10", COLOUR, 36_479_194),
         ("resnet18", COLOUR, 11_173_962),
     ],
 )
@@ -42,7 +47,8 @@ def test_sizes_are_those_of_the_literature(spec, shape, count):
 @pytest.mark.parametrize("spec", [*NETS, "resnet18"])
 @pytest.mark.parametrize(("shape", "classes"), [(GREY16, 2), ((3, 33, 40), 7), ((2, 64, 64), 10)])
 def test_every_size_of_image_gives_logits_and_can_be_traced(spec, shape, classes):
-    model = make(f"{spec}:width=64" if spec == "alexnet" else spec, shape, classes)
+    narrow = {"alexnet": "alexnet:width=64", "wrn": "wrn:width=2", "conv6": "conv6:width=8"}
+    model = make(narrow.get(spec, spec), shape, classes)
     images = torch.randn(3, *shape)
     with torch.no_grad():
         logits = model(images)
@@ -69,7 +75,9 @@ def test_a_small_image_keeps_its_resolution_through_the_stem_and_a_large_one_doe
     assert large.conv1.kernel_size == (7, 7)
 
 
-@pytest.mark.parametrize("spec", ["lenet", "alexnet:width=16", "resnet8", "mobilenet_v3_small"])
+@pytest.mark.parametrize(
+    "spec", ["lenet", "mlp", "conv6:width=8", "alexnet:width=16", "resnet8", "wrn:width=1", "mobilenet_v3_small"]
+)
 def test_initial_weights_depend_on_the_seed_alone(spec):
     torch.manual_seed(1)
     one = make(spec, seed=5).state_dict()
@@ -90,6 +98,11 @@ def test_initial_weights_depend_on_the_seed_alone(spec):
         ("alexnet:width=big", COLOUR, "give a number"),
         ("alexnet:width=0", COLOUR, "at least 1"),
         ("alexnet:width=8:width=9", COLOUR, "twice"),
+        ("mlp:depth=0", COLOUR, "width and depth of at least 1, got width=500, depth=0"),
+        ("conv6:width=0", COLOUR, "at least 1, got 0"),
+        ("wrn:depth=18", COLOUR, r"6 n \+ 4, got 18"),
+        ("wrn:depth=4", COLOUR, r"6 n \+ 4, got 4"),
+        ("wrn:width=0", COLOUR, "at least 1, got 0"),
         ("lenet:5", COLOUR, "key=value"),
         ("resnet18:width=3", COLOUR, "no option"),
         ("vgg11_bn", GREY16, "cannot take images of 1x16x16"),

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from baselines.errors import UsageError, first_line, nearest
-from baselines.nets import classic, external, vision
+from baselines.nets import classic, external, residual, vision
 from baselines.nets.spec import NetSpec, parse_net, typed_options
 from baselines.nets.weights import load_weights
 
@@ -33,8 +33,14 @@ NETS: dict[str, Net] = {
     "lenet_caffe": Net("LeNet-5 of the pruning literature, 20-50-500; 431,080 parameters at 1x28x28",
                        classic.lenet_caffe),
     "lenet300": Net("LeNet-300-100; 266,610 parameters at 1x28x28", classic.lenet300),
+    "mlp": Net("MLP 784-500x4-10 of the pruning literature; 1,149,010 parameters at 1x28x28", classic.mlp,
+               {"width": int, "depth": int}),
+    "conv6": Net("Conv-6 of the lottery ticket literature, 64-64-128-128-256-256; 2,262,602 parameters at 3x32x32",
+                 classic.conv6, {"width": int}),
     "alexnet": Net("AlexNet for small images (torchvision's above 64 pixels)", classic.alexnet, {"width": int}),
-    "resnet8": Net("ResNet-8 of MLPerf Tiny; 78 K parameters", classic.resnet8),
+    "resnet8": Net("ResNet-8 of MLPerf Tiny; 78 K parameters", residual.resnet8),
+    "wrn": Net("wide ResNet, WRN-16-8 unless told; 10,961,370 parameters at 3x32x32", residual.wrn,
+               {"depth": int, "width": int}),
 }  # fmt: skip
 
 

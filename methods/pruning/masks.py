@@ -13,6 +13,7 @@ from methods.layers import Mask, constrain, constraints, original, weights
 from methods.pruning.presets import lookahead_rates
 from methods.pruning.rates import compound_budgets, global_budgets, normalised, uniform_budgets, within_budget
 from methods.pruning.scores import SCORES, Stored
+from methods.pruning.scoring import along
 
 if TYPE_CHECKING:
     from methods.pruning.prune import Prune
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
 def narrow(model: GraphModule, settings: Prune, sparsity: float, task: Task) -> None:
     """Masks the entries of `model` that go, so that the share `sparsity` of all is zero."""
     stored = list(weights(model, settings.layers))
-    pattern = settings.units()
-    scores = SCORES[settings.score](model, stored, task)
+    pattern, score = settings.units(), SCORES[settings.score]
+    scores = score(model, stored, task)
     keeps = [kept(layer, name) for _, layer, name in stored]
     sizes = sizes_of(stored)
     if settings.preset == "lookahead":
@@ -35,10 +36,13 @@ def narrow(model: GraphModule, settings: Prune, sparsity: float, task: Task) -> 
             ranked = normalised(scores)
         elif settings.rates != "global":
             ranked = SCORES[settings.rates](model, stored, task)
-        units = [pattern.units(score, keep) for score, keep in zip(ranked, keeps, strict=True)]
+        units = [pattern.units(one, keep) for one, keep in zip(ranked, keeps, strict=True)]
         budgets = global_budgets(units, sparsity)
-    for (_, layer, name), score, keep, budget in zip(stored, scores, keeps, budgets, strict=True):
-        hold(layer, name, within_budget(pattern, score, keep, budget))
+    for index in along(model, stored, score.order):
+        _, layer, name = stored[index]
+        if score.order != "at once":
+            scores = score(model, stored, task)  # anew, as the layers before this one are pruned by now
+        hold(layer, name, within_budget(pattern, scores[index], keeps[index], budgets[index]))
 
 
 def rewind(model: GraphModule, past: GraphModule) -> None:

@@ -10,8 +10,7 @@ from __future__ import annotations
 from torch import nn
 from torch.fx import GraphModule
 
-from methods.graph import modules_called
-from methods.pruning.scores import Stored
+from methods.pruning.scoring import Stored, along
 
 _LENETS = ((2, 3), (3, 2), (2, 2))  # convolutions and linear layers; the third convolution of the first is a linear one
 _CONV6 = (6, 3)
@@ -19,8 +18,7 @@ _CONV6 = (6, 3)
 
 def lookahead_rates(model: GraphModule, stored: Stored) -> list[float]:
     """The rate of each tensor of `stored`, which are all of the network's."""
-    called = list(modules_called(model))
-    order = sorted(range(len(stored)), key=lambda index: called.index(stored[index][0]))
+    order = along(model, stored)
     linear = [isinstance(stored[index][1], nn.Linear) for index in order]
     kind = (len(linear) - sum(linear), sum(linear))
     if kind[0] == 0:

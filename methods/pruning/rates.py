@@ -52,8 +52,9 @@ def compound_kept(sizes: Sequence[int], rates: Sequence[float], steps: float) ->
 
 
 def normalised(scores: Sequence[Tensor]) -> list[Tensor]:
-    """Scores in shares of their tensor's root mean square, so that layers of different scale can be ranked together."""
-    return [score / score.square().mean().sqrt().clamp(min=torch.finfo(score.dtype).tiny) for score in scores]
+    """Scores divided by the root of their tensor's sum of squares, as "global normalize" of the code of Park et al.
+    2020 (arXiv 2002.04809) has it: an entry of a large tensor counts for less than one of a small tensor."""
+    return [score / score.norm().clamp(min=torch.finfo(score.dtype).tiny) for score in scores]
 
 
 def within_budget(pattern: Pattern, score: Tensor, keep: Tensor, budget: int) -> Tensor:

@@ -1,36 +1,22 @@
-"""How much each stored entry matters: the scores by which pruning ranks. `SCORES` is the table of them.
-
-A score is relative: entries are kept from the highest down, and what a score means is its own affair. It sees the
-tensors that the layers compute with, so entries that are held at zero already score as zeros; whoever ranks knows of
-them apart from their score.
-"""
+"""The scores by which pruning ranks. `SCORES` is the table of them."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.fx import GraphModule
 
 from methods.base import Task
-
-Stored = list[tuple[str, nn.Module, str]]  # path of the layer, the layer, name of its tensor
-
-
-class Score(ABC):
-    """Ranks stored entries."""
-
-    def unsupported(self, model: GraphModule, stored: Stored) -> str | None:
-        """The reason why the entries of `stored` cannot be scored in `model`, or None."""
-        return None
-
-    @abstractmethod
-    def __call__(self, model: GraphModule, stored: Stored, task: Task) -> list[Tensor]:
-        """A score of each entry, float32 in the shape of its tensor; the highest are kept.
-
-        model: in eval mode, not to be changed but by scores that say they train it.
-        """
+from methods.pruning.gradients import OptimalBrainDamage, Snip, Taylor
+from methods.pruning.lookahead import (
+    Lookahead,
+    LookaheadAct,
+    LookaheadBackward,
+    LookaheadBN,
+    LookaheadForward,
+    LookaheadForwardBN,
+)
+from methods.pruning.scoring import Score, Stored, value
 
 
 class Magnitude(Score):
@@ -49,10 +35,18 @@ class Random(Score):
         return [torch.rand(one.shape, generator=generator).to(one.device) for one in values]
 
 
-def value(layer: nn.Module, name: str) -> Tensor:
-    """The tensor that the layer computes with, float32, without gradient."""
-    with torch.no_grad():
-        return getattr(layer, name).detach().float()
+SCORES: dict[str, Score] = {
+    "magnitude": Magnitude(),
+    "random": Random(),
+    "lookahead": Lookahead(),
+    "lookahead_bn": LookaheadBN(),
+    "lookahead_act": LookaheadAct(),
+    "lookahead_forward": LookaheadForward(),
+    "lookahead_forward_bn": LookaheadForwardBN(),
+    "lookahead_backward": LookaheadBackward(),
+    "obd": OptimalBrainDamage(),
+    "snip": Snip(),
+    "taylor": Taylor(),
+}
 
-
-SCORES: dict[str, Score] = {"magnitude": Magnitude(), "random": Random()}
+__all__ = ["SCORES", "Magnitude", "Random", "Score", "Stored", "value"]

@@ -1,0 +1,40 @@
+"""Every score, pattern, schedule and rate of pruning keeps the laws of methods."""
+
+import pytest
+
+from methods.pruning import Prune
+from methods.pruning.scores import SCORES
+from tests.contract import BUDGET, LAWS, stays_within_the_budget, trial
+
+CHOICES = {
+    **{f"score={name}": Prune(score=name) for name in SCORES},
+    **{f"pattern={name}": Prune(pattern=name) for name in ("2of4", "1of4", "block")},
+    "schedule=gradual": Prune(schedule="gradual"),
+    **{f"rates={name}": Prune(rates=name) for name in ("normalized", "uniform", "random")},
+    "lookahead_backward, gradual, in blocks": Prune(score="lookahead_backward", schedule="gradual", pattern="block"),
+    "lookahead_forward, normalized": Prune(score="lookahead_forward", rates="normalized"),
+    "preset=lookahead": Prune(0.5, score="lookahead", preset="lookahead"),
+}
+
+
+@pytest.mark.parametrize("law", LAWS, ids=lambda law: law.__name__)
+@pytest.mark.parametrize("name", CHOICES)
+def test_every_choice_keeps_every_law(name, law):
+    law(trial(CHOICES[name]))
+
+
+STEPS = {
+    "schedule=iterative": (Prune(0.9, schedule="iterative"), 4),
+    "lookahead_forward, iterative": (Prune(0.5, schedule="iterative", step=0.3, score="lookahead_forward"), 2),
+}
+
+
+@pytest.mark.parametrize("law", LAWS, ids=lambda law: law.__name__)
+@pytest.mark.parametrize("name", STEPS)
+def test_an_iterative_schedule_keeps_every_law_with_a_budget_for_each_step(name, law):
+    method, steps = STEPS[name]
+    run = trial(method)
+    if law is stays_within_the_budget:
+        assert (len(run.spy.calls), run.spy.steps) == (steps, steps * BUDGET)
+    else:
+        law(run)
