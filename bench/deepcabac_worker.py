@@ -19,7 +19,7 @@ import numpy as np
 SCAN_ORDERS = (0, 1, 2, 3, 4)  # row by row, or in blocks of 8, 16, 32, 64
 DEFAULT_BINS = 11
 UNARY_BINS = (4, DEFAULT_BINS, 17)
-LARGE = 1_000_000  # words
+LARGE = 500_000  # words
 PROFILE = 1  # the second edition of the standard, which skips empty rows
 
 

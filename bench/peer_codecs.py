@@ -125,9 +125,9 @@ def page(rows: list[Sizes], command: str) -> str:
         "Bytes of the quantised weights of each file (two axes or more): as bits of their range, their zeroth-order "
         "entropy (which knows the distribution and nothing of order), one stream of all of them through Zstandard at "
         "level 19 and xz at level 9e, DeepCABAC's payloads (nncodec; for each tensor the smallest of its scan orders, "
-        "numbers of unary bins and row skipping that decodes to the same integers; of tensors above a million weights "
-        "in the default scan order and bins alone; its unit headers are not counted), and ours as in the file, codecs' "
-        "parameters counted. Ratio: ours over the smallest of the peers.",
+        "numbers of unary bins and row skipping that decodes to the same integers; of tensors above half a million "
+        "weights in the default scan order and bins alone; its unit headers are not counted), and ours as in the file, "
+        "codecs' parameters counted. Ratio: ours over the smallest of the peers.",
         "",
         "| file | weights | packed bits | entropy | zstd -19 | xz -9e | DeepCABAC | ours | ratio |",
         "|---|---:|---:|---:|---:|---:|---:|---:|---:|",
