@@ -201,8 +201,10 @@ def test_the_largest_coefficients_are_kept_and_their_positions_cost_bytes(networ
         save(ship(DCT(keep=0.3, shape=shape, calibration=0).compress(network, TASK)), tmp_path / "small.nnc", {})
         stored[shape] = [row for row in load(tmp_path / "small.nnc").ledger if row.tensor == "coefficients"]
     assert all(row.bytes - 4 * row.nonzeros < 40 for row in stored["triangle"])  # no positions
+    positions = {shape: sum(row.indices_bytes for row in rows) for shape, rows in stored.items()}
+    assert positions["largest"] > positions["triangle"] + 100
     spent = {shape: sum(row.bytes - 4 * row.nonzeros for row in rows) for shape, rows in stored.items()}
-    assert spent["largest"] > spent["triangle"] + 100
+    assert spent["largest"] > spent["triangle"]  # by less: the largest have exponents that take fewer bits
 
 
 @pytest.mark.parametrize("budget", ["uniform", "global"])
