@@ -33,7 +33,7 @@ from methods.pruning.rates import (
     uniform_budgets,
     within_budget,
 )
-from methods.pruning.scores import SCORES, Stored
+from methods.pruning.scores import SCORES, TRAINING, Stored
 
 _DEFAULT_SPARSITY = 0.9
 _OF_RATES = ("global", "normalized", "uniform")
@@ -46,7 +46,7 @@ class Prune(CompressionMethod):
     """Sets the fraction `sparsity` of all stored weights (coefficients, in spectral layers) to zero.
 
     sparsity: fraction of the entries of the chosen layers that is zero afterwards, in [0, 1); what an earlier stage
-        pruned counts and stays pruned. Not set: 0.9, or what the pattern alone drops.
+        pruned counts and stays pruned. Not set: what the score finds, if it does, what the pattern alone drops, or 0.9.
     score: what ranks the entries, a name of `SCORES`.
     pattern: unstructured, 2of4 (any NofM), or block.
     schedule: all at once (oneshot), in steps with fine-tuning after each (iterative), or cubically within one
@@ -103,6 +103,8 @@ class Prune(CompressionMethod):
             raise ValueError("a gradual schedule prunes while it trains and cannot rewind: use oneshot or iterative")
         if self.preset != "none" and (self.rates != "global" or self.layers != "all"):
             raise ValueError(f"preset={self.preset} sets the rates of all layers: leave rates and layers out")
+        if self.rates in TRAINING or (self.score in TRAINING and self.schedule != "oneshot"):
+            raise ValueError(f"{', '.join(TRAINING)} trains the network, once: leave out rates and schedule with it")
         if self.step != 0.5 and (self.schedule != "iterative" or self.preset != "none"):
             raise ValueError(f"step={self.step:g} is for schedule=iterative without a preset")
 
@@ -111,11 +113,12 @@ class Prune(CompressionMethod):
         """The sparsity that is gone for; 0 where the pattern alone says it."""
         if self.sparsity is not None:
             return self.sparsity
-        return 0.0 if self._pattern().least else _DEFAULT_SPARSITY
+        return 0.0 if self._pattern().least or SCORES[self.score].threshold is not None else _DEFAULT_SPARSITY
 
     def epochs(self, finetune_epochs: int, dense_epochs: int) -> int:
         once = finetune_epochs if self.rewind == "none" else dense_epochs - round(self.rewind_to * dense_epochs)
-        return once * (len(_shares(self.target, self.step)) if self.schedule == "iterative" else 1)
+        steps = len(_shares(self.target, self.step)) if self.schedule == "iterative" else 1
+        return once * steps + dense_epochs * (self.score in TRAINING)
 
     def unsupported(self, model: GraphModule) -> str | None:
         """The reason why `model` cannot be pruned, or None."""
@@ -234,6 +237,8 @@ def narrow(model: GraphModule, settings: Prune, sparsity: float, task: Task) -> 
     scores = SCORES[settings.score](model, stored, task)
     keeps = [kept(layer, name) for _, layer, name in stored]
     sizes = _sizes(stored)
+    if settings.sparsity is None and (threshold := SCORES[settings.score].threshold) is not None:
+        sparsity = max(sparsity, sum(int((score < threshold).sum()) for score in scores) / sum(sizes))
     if settings.preset == "lookahead":
         budgets = compound_budgets(sizes, lookahead_rates(model, stored), sparsity)
     elif settings.rates == "uniform":

@@ -7,30 +7,13 @@ them apart from their score.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.fx import GraphModule
 
 from methods.base import Task
-
-Stored = list[tuple[str, nn.Module, str]]  # path of the layer, the layer, name of its tensor
-
-
-class Score(ABC):
-    """Ranks stored entries."""
-
-    def unsupported(self, model: GraphModule, stored: Stored) -> str | None:
-        """The reason why the entries of `stored` cannot be scored in `model`, or None."""
-        return None
-
-    @abstractmethod
-    def __call__(self, model: GraphModule, stored: Stored, task: Task) -> list[Tensor]:
-        """A score of each entry, float32 in the shape of its tensor; the highest are kept.
-
-        model: in eval mode, not to be changed but by scores that say they train it.
-        """
+from methods.pruning.score import Score, Stored, value
+from methods.pruning.variational import Variational
 
 
 class Magnitude(Score):
@@ -49,10 +32,5 @@ class Random(Score):
         return [torch.rand(one.shape, generator=generator).to(one.device) for one in values]
 
 
-def value(layer: nn.Module, name: str) -> Tensor:
-    """The tensor that the layer computes with, float32, without gradient."""
-    with torch.no_grad():
-        return getattr(layer, name).detach().float()
-
-
-SCORES: dict[str, Score] = {"magnitude": Magnitude(), "random": Random()}
+SCORES: dict[str, Score] = {"magnitude": Magnitude(), "random": Random(), "variational": Variational()}
+TRAINING = tuple(name for name, score in SCORES.items() if score.trains)
