@@ -77,17 +77,20 @@ class Spy:
         full: bool = False,
         decay: Mapping[str, float] | None = None,
         at_step: Callable[[float], None] = lambda done: None,
+        penalty: Callable[[float], Tensor] = lambda done: torch.zeros(()),
+        start: float = 0.0,
     ) -> GraphModule:
         self.calls.append(lr_scale)
         self.inside = True
         model.train()
         x, y = drawn(16, *SHAPE, seed=8).to(self.device), (torch.arange(16) % 10).to(self.device)
         optimiser = torch.optim.SGD(model.parameters(), lr=0.01 * lr_scale, momentum=0.9, weight_decay=1e-4)
-        with torch.enable_grad():
+        with torch.enable_grad(), torch.random.fork_rng():
+            torch.manual_seed(8)  # of noise in training, as the loop's is seeded
             for step in range(BUDGET):
                 at_step(step / BUDGET)
                 optimiser.zero_grad(set_to_none=True)
-                F.cross_entropy(model(x), y).backward()
+                (F.cross_entropy(model(x), y) + penalty(step / BUDGET)).backward()
                 optimiser.step()
                 self.steps += 1
         self.inside = False

@@ -3,11 +3,11 @@
 import pytest
 
 from methods.pruning import Prune
-from methods.pruning.scores import SCORES
+from methods.pruning.scores import SCORES, TRAINING
 from tests.contract import BUDGET, LAWS, stays_within_the_budget, trial
 
 CHOICES = {
-    **{f"score={name}": Prune(score=name) for name in SCORES},
+    **{f"score={name}": Prune(score=name) for name in SCORES if name not in TRAINING},
     **{f"pattern={name}": Prune(pattern=name) for name in ("2of4", "1of4", "block")},
     "schedule=gradual": Prune(schedule="gradual"),
     **{f"rates={name}": Prune(rates=name) for name in ("normalized", "uniform", "random")},
@@ -26,12 +26,14 @@ def test_every_choice_keeps_every_law(name, law):
 STEPS = {
     "schedule=iterative": (Prune(0.9, schedule="iterative"), 4),
     "lookahead_forward, iterative": (Prune(0.5, schedule="iterative", step=0.3, score="lookahead_forward"), 2),
+    "rewind=rate": (Prune(rewind="rate"), 1),
+    **{f"score={name}": (Prune(score=name), 2) for name in TRAINING},
 }
 
 
 @pytest.mark.parametrize("law", LAWS, ids=lambda law: law.__name__)
 @pytest.mark.parametrize("name", STEPS)
-def test_an_iterative_schedule_keeps_every_law_with_a_budget_for_each_step(name, law):
+def test_what_trains_more_than_once_keeps_every_law_with_a_budget_for_each_time(name, law):
     method, steps = STEPS[name]
     run = trial(method)
     if law is stays_within_the_budget:

@@ -26,6 +26,8 @@ def narrow(model: GraphModule, settings: Prune, sparsity: float, task: Task) -> 
     scores = score(model, stored, task)
     keeps = [kept(layer, name) for _, layer, name in stored]
     sizes = sizes_of(stored)
+    if settings.sparsity is None and score.threshold is not None:
+        sparsity = max(sparsity, sum(int((one < score.threshold).sum()) for one in scores) / sum(sizes))
     if settings.preset == "lookahead":
         budgets = compound_budgets(sizes, lookahead_rates(model, stored), sparsity)
     elif settings.rates == "uniform":

@@ -28,7 +28,7 @@ from methods.pruning.masks import narrow, rewind, sizes_of, zero_share
 from methods.pruning.patterns import Pattern, pattern_of
 from methods.pruning.presets import lookahead_rates
 from methods.pruning.rates import compound_budgets, compound_kept
-from methods.pruning.scores import SCORES
+from methods.pruning.scores import SCORES, TRAINING
 
 _DEFAULT_SPARSITY = 0.9
 _OF_RATES = ("global", "normalized", "uniform")
@@ -41,8 +41,8 @@ class Prune(CompressionMethod):
     """Sets the fraction `sparsity` of all stored weights (coefficients, in spectral layers) to zero, or cuts channels.
 
     sparsity: fraction of the entries of the chosen layers that is zero afterwards, in [0, 1); what an earlier stage
-        pruned counts and stays pruned. Not set: 0.9, or what the pattern alone drops. With pattern=channels the
-        fraction of `of` that goes; not set: 0.5, or as near to it as can be.
+        pruned counts and stays pruned. Not set: what the score finds, if it does, what the pattern alone drops, or 0.9.
+        With pattern=channels the fraction of `of` that goes; not set: 0.5, or as near to it as can be.
     score: what ranks the entries, a name of `SCORES`.
     pattern: unstructured, 2of4 (any NofM), block, or channels.
     schedule: all at once (oneshot), in steps with fine-tuning after each (iterative), or cubically within one
@@ -115,6 +115,8 @@ class Prune(CompressionMethod):
             raise ValueError("a gradual schedule prunes while it trains and cannot rewind: use oneshot or iterative")
         if self.preset != "none" and (self.rates != "global" or self.layers != "all"):
             raise ValueError(f"preset={self.preset} sets the rates of all layers: leave rates and layers out")
+        if self.rates in TRAINING or (self.score in TRAINING and self.schedule != "oneshot"):
+            raise ValueError(f"{', '.join(TRAINING)} trains the network, once: leave out rates and schedule with it")
         if self.step != 0.5 and (self.schedule != "iterative" or self.preset != "none"):
             raise ValueError(f"step={self.step:g} is for schedule=iterative without a preset")
 
@@ -135,11 +137,13 @@ class Prune(CompressionMethod):
             return self.sparsity
         if self._cuts:
             return CHANNELS_SPARSITY
-        return 0.0 if self.units().least else _DEFAULT_SPARSITY
+        found = self.units().least or SCORES[self.score].threshold is not None
+        return 0.0 if found else _DEFAULT_SPARSITY
 
     def epochs(self, finetune_epochs: int, dense_epochs: int) -> int:
         once = finetune_epochs if self.rewind == "none" else dense_epochs - round(self.rewind_to * dense_epochs)
-        return once * (len(_shares(self.target, self.step)) if self.schedule == "iterative" else 1)
+        steps = len(_shares(self.target, self.step)) if self.schedule == "iterative" else 1
+        return once * steps + dense_epochs * (self.score in TRAINING)
 
     def unsupported(self, model: GraphModule) -> str | None:
         """The reason why `model` cannot be pruned, or None."""

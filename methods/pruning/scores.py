@@ -17,6 +17,7 @@ from methods.pruning.lookahead import (
     LookaheadForwardBN,
 )
 from methods.pruning.scoring import Score, Stored, value
+from methods.pruning.variational import Variational
 
 
 class Magnitude(Score):
@@ -47,6 +48,8 @@ SCORES: dict[str, Score] = {
     "obd": OptimalBrainDamage(),
     "snip": Snip(),
     "taylor": Taylor(),
+    "variational": Variational(),
 }
+TRAINING = tuple(name for name, score in SCORES.items() if score.trains)
 
-__all__ = ["SCORES", "Magnitude", "Random", "Score", "Stored", "value"]
+__all__ = ["SCORES", "TRAINING", "Magnitude", "Random", "Score", "Stored", "value"]

@@ -26,9 +26,13 @@ class Score(ABC):
 
     order: whether all tensors are scored at once, or one after the other in the order of the network's data flow or
     against it, each when those before it have been pruned.
+    trains: whether it trains the network, for as long as the dense one was, and leaves it so.
+    threshold: score below which entries go where no sparsity is asked for.
     """
 
     order: ClassVar[Order] = "at once"
+    trains: ClassVar[bool] = False
+    threshold: ClassVar[float | None] = None
 
     def unsupported(self, model: GraphModule, stored: Stored) -> str | None:
         """The reason why the entries of `stored` cannot be scored in `model`, or None."""
