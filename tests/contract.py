@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib.util
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -278,6 +279,7 @@ CHANNELS = Prune(pattern="channels")
 DEFAULTS = {name: kind() for name, kind in METHODS.items()}
 PAIRS = {f"{a}+{b}": (DEFAULTS[a], DEFAULTS[b]) for a in METHODS for b in METHODS}
 CHAINS: dict[str, CompressionMethod] = {name: Pipeline(stages) for name, stages in PAIRS.items() if allowed(stages)}
-CHAINS["channels"] = CHANNELS
-CHAINS |= {f"channels+{name}": Pipeline((CHANNELS, DEFAULTS[name])) for name in ("dct", "lowrank", "prune", "qat")}
+if importlib.util.find_spec("torch_pruning"):
+    CHAINS["channels"] = CHANNELS
+    CHAINS |= {f"channels+{name}": Pipeline((CHANNELS, DEFAULTS[name])) for name in ("dct", "lowrank", "prune", "qat")}
 CHAINS["dct+prune+qat"] = Pipeline((DEFAULTS["dct"], DEFAULTS["prune"], DEFAULTS["qat"]))

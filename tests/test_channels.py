@@ -19,7 +19,10 @@ from methods.pruning import Prune
 from methods.pruning.channels import best, counts_for, importance_of, levels_of, ranked
 from methods.pruning.dependencies import WEIGHTED, find_groups, without
 from methods.pruning.scores import SCORES, value
+from tests import contract
 from tests.drawing import drawn
+
+pytest.importorskip("torch_pruning")
 
 SHAPE = (3, 8, 8)
 IMAGES = drawn(2, *SHAPE, seed=1)
@@ -329,6 +332,12 @@ def test_channels_are_cut_before_anything_else(name):
     Pipeline((first, other))
     with pytest.raises(ValueError, match="it would cut channels of"):
         Pipeline((other, first))
+
+
+def test_the_network_of_the_contract_is_cut():
+    small = Prune(pattern="channels").compress(contract.network(), contract.Spy().task())
+    assert (small.grouped.in_channels, small.grouped.groups, small.depthwise.groups) == (9, 3, 9)
+    assert small.hidden.out_features == 8
 
 
 def refusal(net, **fields):

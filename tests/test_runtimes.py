@@ -210,6 +210,7 @@ def test_rows_of_masks_say_dense_fallback_and_rows_of_fewer_channels_do_not(name
     for pattern in ("unstructured", "2of4", "block"):
         masked = ship(Prune(pattern=pattern, sparsity=0.6).compress(network(Residual), task(train)))
         assert "dense fallback: the" in kernels(name, masked, tmp_path).words()
+    pytest.importorskip("torch_pruning")
     cut = ship(Prune(pattern="channels", round_to=1).compress(network(Residual), task(train)))
     words = kernels(name, cut, tmp_path).words()
     assert "dense fallback" not in words

@@ -34,6 +34,7 @@ def test_a_file_with_more_left_is_told_without_a_verdict():
 
 @pytest.fixture
 def files(tmp_path):
+    pytest.importorskip("torch_pruning")
     facts = {"net": "plain", "input_shape": list(SHAPE), "dataset": "none", "chain": "c"}
     found = [tmp_path / "dense.nnc", tmp_path / "cut.nnc"]
     save(ship(network(Plain)), found[0], facts)
