@@ -24,8 +24,9 @@ def steps_section(records: Sequence[RunRecord]) -> str:
     return "\n".join(
         [
             "## Step by step\n",
-            "Accuracy on the validation images before and after the fine-tuning of each step. Zero weights are the "
-            "share of the stored entries (channels: of what was to be cut) that the method acts on.\n",
+            "Accuracy on the validation images before and after the fine-tuning of each step (of a gradual schedule, "
+            "before it began). Zero weights are the share of the stored entries that the method acts on; with "
+            "channels, the share of what was to be cut.\n",
             note + pipe_table(_HEAD, lines) + "\n",
         ]
     )

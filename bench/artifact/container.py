@@ -21,7 +21,7 @@ from baselines.errors import UsageError
 from bench.artifact.dictionary import DICTIONARY
 
 MAGIC = b"\x93NNC"
-VERSION = 2
+VERSION = 3
 MAX_HEADER_BYTES = 4 << 20  # unpacked; that of a 200-layer network takes a tenth
 _PRELUDE = struct.Struct("<4sHIII")
 _CHECKSUM_BYTES = 16

@@ -15,6 +15,11 @@ _METADATA = (
     "train=coefficients+qat:bits=4:first_last_bits=0:ranges=learned:freeze=0.7:lr_scale=0.5:calibration=512:"
     "observer=histogram:layers=conv:layers=linear+prune:sparsity=0.95:layers=all+ptq:bits=8:activations=8:"
     "first_last_bits=8:budget=0.0:calibration=512:observer=histogram:bias_correction=True:equalize=False:layers=all"
+    "+ternary:scales=trained+binary:prune:sparsity=None:score=variational:score=random:rates=magnitude:score=taylor:"
+    "score=lookahead_act:pattern=2of4:pattern=channels:pattern=block:schedule=iterative:rates=normalized:rates=uniform:"
+    "preset=lookahead:prune:sparsity=0.95:score=magnitude:score=lookahead:pattern=unstructured:schedule=oneshot:"
+    "schedule=gradual:rates=global:preset=none:step=0.5:rewind=none:rewind_to=0.0:block=4x4:of=macs:round_to=8:layers=all"
+    "+cluster:bits=4:rate=0.0:start=linear:vectors=float16:vectors=shared:lr_scale=5.0:lr_scale=1.0:layers=all"
     '"epoch":1,"epochs":10,"lr":0.05,"samples":60000,"seconds":,"stage":"dense","train_accuracy":0.9,"train_loss":0.0,'
     '"training":[{"validation_accuracy":0.9'
     '"class_names":["airplane","automobile","bird","cat","deer","dog","frog","horse","ship","truck"],"classes":100,'
@@ -48,7 +53,8 @@ _LAYERS = (
     ',[["weight","DequantizeGroups",{"bits":4,"channels":64,"columns":64,"group":64,"groups":1}]]],'
     '"layers":[["input_1_quantizer","ActivationQuantizer",{"mode":"frozen"}],["flatten","Flatten",{"end_dim":-1,'
     '"start_dim":1}],["relu","ReLU",{}],["fc","Linear",{"bias":true,"in_features":512,"out_features":10},[["weight",'
-    '"Dequantize",{"channels":10}]]],["conv1","Conv2d",{"bias":true,"dilation":[1,1],"groups":1,"in_channels":64,'
+    '"Dequantize",{"channels":10}]]],[["weight","Codebook",{"count":15,"dtype":"fp16"}],["bias","Codebook",{"count":32,'
+    '"dtype":"fp16"}]]],[["weight","Codebook",{"count":12,"dtype":"fp16"}],["bias","Widen",{"dtype":"fp16"}]]],["conv1","Conv2d",{"bias":true,"dilation":[1,1],"groups":1,"in_channels":64,'
     '"kernel_size":[3,3],"out_channels":64,"padding":[1,1],"padding_mode":"zeros","stride":[2,2]},[["weight",'
     '"Dequantize",{"channels":64}]]],["conv1_quantizer","ActivationQuantizer",{"mode":"frozen"}],["conv2","Conv2d",'
     '{"bias":true,"dilation":[1,1],"groups":1,"in_channels":1,"kernel_size":[5,5],"out_channels":20,"padding":[0,0],'
@@ -60,6 +66,9 @@ _TENSORS = (
     '.coefficients"],1,"i8",[.parametrizations.coefficients.original"],1,"i8",[283,282],"range",.spectrum"],2,"f32",['
     '.parametrizations.weight.0.step"],0,"bf16",[64,1],"split",.parametrizations.weight.0.zero"],0,"u8",[64,1],"range",'
     '.weight"],2,"f32",[64,64,3,3],"split",.parametrizations.weight.original"],2,"f32",["f16",["bf16",'
+    '[["fc1.parametrizations.bias.0.centroids"],0,"f16",[32],"raw",64,],[["fc1.parametrizations.bias.original"],1,"u8",'
+    '[300],"packed",190,],[["fc1.parametrizations.weight.0.centroids"],0,"f16",[15],"raw",30,],[["fc1.parametrizations.'
+    'weight.original"],1,"u8",[300,784],"range",],[["conv1.parametrizations.bias.original"],2,"f16",[20],"raw",40,],'
     '[["input_1_quantizer.scale"],0,"f32",[],"raw",4,],[["input_1_quantizer.zero_point"],0,"i32",[],"range",5,],'
     '[["conv1.bias"],2,"f32",[64],"split",],[["conv1.parametrizations.weight.0.scale"],0,"f32",[64],"split",],'
     '[["conv1.parametrizations.weight.original"],1,"i8",[64,64,3,3],"range",],[["conv1_quantizer.scale"],0,"f32",[],'

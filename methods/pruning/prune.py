@@ -29,6 +29,7 @@ from methods.pruning.patterns import Pattern, pattern_of
 from methods.pruning.presets import lookahead_rates
 from methods.pruning.rates import compound_budgets, compound_kept
 from methods.pruning.scores import SCORES, TRAINING
+from methods.pruning.silence import silence
 
 _DEFAULT_SPARSITY = 0.9
 _OF_RATES = ("global", "normalized", "uniform")
@@ -167,7 +168,7 @@ class Prune(CompressionMethod):
         self.check(model)
         model = copy.deepcopy(model).eval()
         if self.schedule == "gradual":
-            return self._gradually(model, task)
+            return _silenced(self._gradually(model, task), task)
         channels = Channels(self, model, task) if self._cuts else None
         targets = self._targets(model)
         for index in range(len(targets)):
@@ -178,7 +179,7 @@ class Prune(CompressionMethod):
 
             # the first steps of an iterative schedule are those of any row that goes further
             model = task.share(self._key(done), make) if self.schedule == "iterative" else make()
-        return model
+        return model if channels else _silenced(model, task)
 
     def _key(self, done: list[float]) -> str:
         settings = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
@@ -252,6 +253,14 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "of": ("macs", "parameters", "channels"),
     "layers": ("all", "conv", "linear"),
 }
+
+
+def _silenced(model: GraphModule, task: Task) -> GraphModule:
+    """The model without biases that nothing reads any more."""
+    for images in task.calibration(1):
+        silence(model, images[:1])
+        break
+    return model
 
 
 def _shares(target: float, step: float) -> list[float]:
