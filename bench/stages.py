@@ -140,6 +140,7 @@ class _Trainer:
     steps: list[StepLog] = field(default_factory=list)
     calls: int = 0
     _here_s: float = 0.0  # seconds of the epochs run in this sitting
+    _taken_s: float = 0.0  # seconds beside epochs of what another row had made
 
     def train(self, model: GraphModule, epochs: int, lr: float, **settings: Any) -> GraphModule:
         """Trains `model`; settings: further ones of `baselines.training.train`."""
@@ -190,18 +191,23 @@ class _Trainer:
         shared_id = content_id({"results": RESULTS, "shared": made})
         found = self.job.cache.load(shared_id)
         if found is None:
-            started, seen = time.monotonic(), (len(self.logs), len(self.steps), self.calls)
+            started, here = time.monotonic(), self._here_s
+            seen = len(self.logs), len(self.steps), self.calls
             model = make()
             logs, steps = tuple(self.logs[seen[0] :]), tuple(self.steps[seen[1] :])
-            entry = Stage(model.cpu(), logs, time.monotonic() - started, steps, self.calls - seen[2])
+            beside = time.monotonic() - started - (self._here_s - here)  # epochs may be of an earlier sitting
+            seconds = beside + sum(log.seconds for log in logs)
+            entry = Stage(model.cpu(), logs, seconds, steps, self.calls - seen[2])
             self.job.cache.store(shared_id, entry)
             return model.to(self.job.device)
         self.logs += [dataclasses.replace(log, stage=self.stage) for log in found.training]
         self.steps += [dataclasses.replace(step, stage=self.stage) for step in found.steps]
         self.calls += found.trainings
+        self._taken_s += found.seconds - sum(log.seconds for log in found.training)  # those of its epochs are counted
         return found.model.to(self.job.device)
 
     def result(self, model: GraphModule, started: float) -> Stage:
         """What is kept of the stage. Its seconds are this sitting's, and those of the epochs of earlier ones."""
-        seconds = time.monotonic() - started - self._here_s + sum(log.seconds for log in self.logs)
+        here = time.monotonic() - started - self._here_s
+        seconds = here + self._taken_s + sum(log.seconds for log in self.logs)
         return Stage(model.cpu(), tuple(self.logs), seconds, tuple(self.steps), self.calls)

@@ -77,7 +77,8 @@ def cannot_be_told_apart(records: Sequence[RunRecord]) -> list[str]:
     for (chain, label, runtime), pairs in found.items():
         gap = paired([((share(own), own.seen), (share(dense), dense.seen)) for own, dense in pairs])
         if chain != DENSE and not gap.better and not gap.worse:
-            text = f"difference {100 * gap.low:+.2f} to {100 * gap.high:+.2f} points ({gap.how})"
+            low, high = (100 * min(1.0, max(-1.0, side)) for side in (gap.low, gap.high))  # two seeds bound nothing
+            text = f"difference {low:+.2f} to {high:+.2f} points ({gap.how})"
             runtimes.setdefault((label, text), []).append(markdown(runtime))
     return [f"`{label}` in {', '.join(names)}: {text}" for (label, text), names in runtimes.items()]
 

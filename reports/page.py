@@ -12,7 +12,7 @@ from reports.crowd import LISTED, is_crowd, left_out, listed, named, shared_reas
 from reports.findings import behind_dense, cannot_be_told_apart, drifting, reasons, unstable_timings
 from reports.ledger import ledger_section
 from reports.reasons_page import reasons_section
-from reports.rows import DENSE, dense_first, frame, several_seeds, summary
+from reports.rows import DENSE, dense_first, extra_epochs, frame, several_seeds, summary
 from reports.steps_page import steps_section
 from reports.sweep_page import sweep_section
 from reports.table import markdown_summary, markdown_table
@@ -68,8 +68,20 @@ def _reading(records: Sequence[RunRecord]) -> str:
         f"Accuracy is correct / seen on {images} test images, with its 95 % Wilson interval. Compression is the dense "
         "file's bytes / this file's bytes, same seed. Speed-up is the median dense latency / the median latency, both "
         "taken by turns in one process and one runtime. Speed-up by MACs is what the arithmetic alone would give. "
-        "All columns in full precision: [table.csv](table.csv).\n"
+        f"{_epochs(records)} All columns in full precision: [table.csv](table.csv).\n"
     )
+
+
+def _epochs(records: Sequence[RunRecord]) -> str:
+    """What extra epochs are, and whether rows were trained alike; rows that did not train are no matter of it."""
+    text = "Extra epochs are those that a row was trained for beyond its dense network."
+    counts = sorted({count for one in records if one.status == "ok" and (count := extra_epochs(one))})
+    if len(counts) > 1:
+        text += (
+            f" **They differ from row to row ({counts[0]} to {counts[-1]})**: part of a difference in accuracy between "
+            "such rows is training, not compression."
+        )
+    return text
 
 
 def _dense(records: Sequence[RunRecord]) -> str:

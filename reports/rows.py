@@ -49,6 +49,7 @@ COLUMNS = {
     "accuracy_drop": NUMBER,
     "agreement": NUMBER,
     "logit_error": NUMBER,
+    "extra_epochs": WHOLE,
     "validation_accuracy": NUMBER,
     "memory_baseline_bytes": NUMBER,
     "timing": TEXT,
@@ -114,6 +115,11 @@ def dense_first(records: Sequence[RunRecord]) -> list[RunRecord]:
 def reference(one: RunRecord, records: Iterable[RunRecord]) -> RunRecord | None:
     """The dense record of the same net, data set and seed, or None where it is missing or went wrong."""
     return next((r for r in records if r.chain == DENSE and r.status == "ok" and _place(r) == _place(one)), None)
+
+
+def extra_epochs(one: RunRecord) -> int:
+    """Epochs that a row was trained for beyond its dense network."""
+    return sum(log.stage != DENSE for log in one.training)
 
 
 def find(measurements: Iterable[Measurement], quantity: str, batch: int | None = None) -> Measurement | None:
@@ -205,6 +211,7 @@ def _stored(one: RunRecord, dense: RunRecord | None) -> dict[str, object]:
         "theoretical_speedup_nonzero_macs": theory.by_nonzero_macs(one, dense),
         "theoretical_speedup_bytes": theory.by_bytes(one, dense),
         "compress_s": one.compress_s,
+        "extra_epochs": extra_epochs(one),
         "artifact": one.artifact,
         "sha256": one.sha256,
         "validation_accuracy": one.validation_accuracy,

@@ -138,6 +138,8 @@ def sweeps(records: Sequence[RunRecord], only: str = "") -> list[Panel]:
     for row, of_row in rows.items():
         if (names := methods(row.stages)) in swept:
             rest, key, text = without(row.stages, *swept[names])
+            if text == "None":  # not set: the method chose, which is no number to draw over
+                continue
             point = _point(f"{key}={text}", float(text), of_row, records)
             found.setdefault((row.net, row.dataset, row.scope), {}).setdefault(rest, []).append(point)
     long = {stages for curves in found.values() for stages, points in curves.items() if only or len(points) >= LEAST}

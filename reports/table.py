@@ -92,6 +92,7 @@ def readable(table: pd.DataFrame) -> list[Column]:
         Column(f"GPU memory, {gpu_unit}", _scaled("gpu_memory_bytes", gpu_factor)),
         Column("energy per image, J", _scaled("energy_j", 1)),
         Column("compressing, s", _scaled("compress_s", 1)),
+        Column("extra epochs", lambda row: exact(row["extra_epochs"])),
         Column("kernels", lambda row: row["kernels"] or MISSING, text=True),
     ]
     if several_seeds(table):

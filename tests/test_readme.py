@@ -11,6 +11,8 @@ import pytest
 from bench.grammar import parse_chains
 from bench.options import parse_command
 from methods import METHODS
+from reports import draw
+from tests.records_example import KINDS, record
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -70,3 +72,18 @@ def test_the_method_of_the_readme_works(tmp_path, monkeypatch):
     weight = rounded.get_submodule("0").weight
     assert torch.equal(weight, (weight / 0.5).round() * 0.5)
     assert not torch.equal(weight, model.get_submodule("0").weight)
+
+
+def like(name):
+    return name if name in KINDS else "ptq"
+
+
+@pytest.mark.parametrize("line", [line for line in COMMANDS if "--methods" in line])
+def test_a_report_is_drawn_of_what_every_command_runs(line, tmp_path):
+    """On records whose chains are those of the command, whatever their numbers."""
+    options = parse_command(shlex.split(line, comments=True)[2:]).options
+    chains = parse_chains(options.methods, METHODS, options.layers)
+    rows = [record(chain.text, label=chain.label, like=like(chain.stages[0].name)) for chain in chains]
+    draw([record("dense"), *rows], tmp_path, title="t", command=line)
+    table = (tmp_path / "table.csv").read_text()
+    assert all(chain.label in table for chain in chains)

@@ -32,6 +32,16 @@ def test_page_holds_command_environment_and_checksums() -> None:
     assert "warmup: 10" in text
 
 
+def test_rows_that_train_longer_than_others_are_said_to() -> None:
+    same = [record("dense"), record("qat"), record("prune")]
+    longer = dataclasses.replace(same[2], training=(*same[2].training, *same[2].training[-2:]))
+    alike, differing = (page(records, title="t", command="c") for records in (same, [*same[:2], longer]))
+    counts = [sum(log.stage != "dense" for log in one.training) for one in (same[1], longer)]
+    assert "They differ" not in alike
+    assert f"They differ from row to row ({counts[0]} to {counts[1]})" in differing
+    assert f"| {counts[1]} |" in next(line for line in differing.splitlines() if line.startswith("| prune |"))
+
+
 def test_rows_far_below_dense_are_explained_and_others_are_not() -> None:
     records = [record("dense"), record("qat"), record("dct:keep=0.0625", accuracy=0.8)]
     text = page(records, title="t", command="c")

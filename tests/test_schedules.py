@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import time
 
 import pytest
 import torch
@@ -18,6 +19,7 @@ from methods.base import Task
 from methods.graph import trace
 from methods.layers import weights
 from methods.pruning import Prune
+from methods.pruning.scores import SCORES
 from tests.drawing import drawn
 
 
@@ -209,6 +211,24 @@ def test_rows_of_a_sweep_share_their_first_steps_and_come_out_as_if_alone(tmp_pa
         assert [(s.step, s.steps) for s in same.steps][-1] == ((1, 2, 4)[index - 1],) * 2
         assert [s.sparsity for s in alone.steps] == [s.sparsity for s in same.steps]
         assert same.trainings == alone.trainings == (1, 2, 4)[index - 1]
+        assert same.seconds > sum(log.seconds for log in same.training)  # ranking and validation count, whoever did it
+
+
+def test_a_step_that_was_taken_over_counts_all_its_seconds(tmp_path, monkeypatch):
+    """The time beside the epochs too: here, of scores that take their time."""
+    score = SCORES["magnitude"]
+
+    class Slow(type(score)):
+        def __call__(self, *arguments):
+            time.sleep(0.5)
+            return super().__call__(*arguments)
+
+    monkeypatch.setitem(SCORES, "magnitude", Slow())
+    job = job_of(tmp_path, "prune:sparsity=0.5/0.75:schedule=iterative")
+    _, once, twice = (made(job, index)[-1] for index in range(3))
+    beside = [one.seconds - sum(log.seconds for log in one.training) for one in (once, twice)]
+    assert beside[0] >= 0.5
+    assert beside[1] >= 1.0
 
 
 def test_the_dense_network_of_an_earlier_time_is_the_one_that_training_passed(tmp_path):

@@ -8,6 +8,7 @@ import pytest
 
 from methods import METHODS as ALL_METHODS
 from methods.spectral import Spectral
+from reports import draw
 from reports.basis_findings import basis_sentences, basis_table
 from reports.cells import ratio
 from reports.chains import parse
@@ -56,6 +57,15 @@ def test_of_two_numbers_the_one_with_more_values_is_swept() -> None:
     [panel] = sweeps([record(chain, like="qat") for chain in chains])
     assert [curve.name for curve in panel.curves] == [f"qat:lr_scale={scale}" for scale in (0.1, 0.2, 0.3)]
     assert {point.text.partition("=")[0] for curve in panel.curves for point in curve.points} == {"bits"}
+
+
+def test_a_row_that_leaves_the_swept_number_to_the_method_is_in_the_table_alone(tmp_path) -> None:
+    chains = [f"prune:sparsity={value}" for value in (0.5, 0.8, 0.9, None)]
+    records = [record("dense"), *(record(chain) for chain in chains)]
+    [panel] = sweeps(records)
+    assert [[point.value for point in curve.points] for curve in panel.curves] == [[0.5, 0.8, 0.9]]
+    draw(records, tmp_path, title="t", command="c")
+    assert "prune:sparsity=None" in (tmp_path / "table.md").read_text()
 
 
 def test_text_with_colons_and_signs_is_read_back() -> None:
