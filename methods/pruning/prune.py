@@ -21,7 +21,7 @@ from typing import Literal
 from torch.fx import GraphModule
 
 from methods.base import CompressionMethod, CompressionStep, Effect, Task
-from methods.layers import Mask, constraints, weights
+from methods.layers import Mask, constraints, tied, weights
 from methods.pruning.channels import DEFAULT_SPARSITY as CHANNELS_SPARSITY
 from methods.pruning.channels import Channels, uncuttable
 from methods.pruning.masks import narrow, rewind, sizes_of, zero_share
@@ -151,8 +151,13 @@ class Prune(CompressionMethod):
         stored = list(weights(model, self.layers))
         if not stored:
             return f"it has no {'conv or linear' if self.layers == 'all' else self.layers} layer"
+        for path, layer, name in stored:
+            if not bool(getattr(layer, name).isfinite().all()):
+                return f"{path}.{name} holds values that are infinite or not numbers, which have no rank"
         if self._cuts:
             return uncuttable(model, self)
+        if reason := tied(model, (layer for _, layer, _ in stored)):
+            return reason
         for path, layer, name in stored:
             if others := [c for c in constraints(layer, name) if not isinstance(c, Mask)]:
                 return f"{path}.{name} is held by a {type(others[0]).__name__} already"
