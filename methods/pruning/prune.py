@@ -106,10 +106,13 @@ class Prune(CompressionMethod):
         """Raises: ValueError, where a field is set that another one makes idle."""
         if self.block != "4x4" and self.pattern != "block":
             raise ValueError(f"block={self.block} is for pattern=block, got pattern={self.pattern}")
-        if not self._cuts and (self.of, self.round_to) != ("macs", 8):
-            raise ValueError(f"of={self.of} and round_to={self.round_to} are for pattern=channels, got {self.pattern}")
         if self._cuts:
             self._check_cuts()
+        elif chosen := self._chosen("of", "round_to"):
+            raise ValueError(f"{chosen} is for pattern=channels, got pattern={self.pattern}")
+        elif self._pattern_decides and (chosen := self._chosen("rates", "preset", "schedule")):
+            raise ValueError(f"{chosen} changes nothing where pattern={self.pattern} alone says what goes: leave it "
+                             "out, or set a sparsity too")  # fmt: skip
         if self.rewind_to and self.rewind == "none":
             raise ValueError(f"rewind_to={self.rewind_to:g} needs rewind=rate or rewind=weights")
         if self.rewind != "none" and self.schedule == "gradual":
@@ -121,6 +124,11 @@ class Prune(CompressionMethod):
         if self.step != 0.5 and (self.schedule != "iterative" or self.preset != "none"):
             raise ValueError(f"step={self.step:g} is for schedule=iterative without a preset")
 
+    def _chosen(self, *names: str) -> str:
+        """The first of the fields that is not at its default, as it is typed, or an empty text."""
+        fields = {field.name: field.default for field in dataclasses.fields(self)}
+        return next((f"{name}={value}" for name in names if (value := getattr(self, name)) != fields[name]), "")
+
     def _check_cuts(self) -> None:
         """Raises: ValueError, where a field is set that does not go with cutting channels."""
         if self.schedule == "gradual":
@@ -130,6 +138,12 @@ class Prune(CompressionMethod):
             raise ValueError(f"preset={self.preset} has rates of weights, not of channels: leave it out, or set rates")
         if self.rewind == "weights":
             raise ValueError("rewind=weights goes back to tensors from before channels were cut: use rewind=rate")
+
+    @property
+    def _pattern_decides(self) -> bool:
+        """Whether what goes follows from the pattern and the score alone, each group of entries by itself."""
+        found = SCORES[self.score].threshold is not None
+        return self.sparsity is None and not self._cuts and not found and self.units().least > 0
 
     @property
     def target(self) -> float:
