@@ -228,9 +228,9 @@ class Prune(CompressionMethod):
             model = channels.narrow(model, done[-1])
         else:
             narrow(model, self, done[-1], task)
-        before = task.validate(model)
         if self.rewind == "weights":
             rewind(model, task.dense_at(self.rewind_to))
+        before = task.validate(model)
         if self.rewind == "none":
             task.finetune(model)
         else:
@@ -241,7 +241,6 @@ class Prune(CompressionMethod):
 
     def _gradually(self, model: GraphModule, task: Task) -> GraphModule:
         """Cubic: s(t) = s (1 - (1 - t)^3), t the share of the first three quarters that is done."""
-        before = task.validate(model)
         narrow(model, self, 0.0, task)  # what the pattern drops goes at once
         stored = list(weights(model, self.layers))
         slack = len(stored) * self.units().largest / sum(sizes_of(stored))  # budgets are rounded to whole units
@@ -256,7 +255,8 @@ class Prune(CompressionMethod):
 
         task.finetune(model, at_step=at_step)
         narrow(model.eval(), self, self.target, task)  # what rounding left, or all where nothing was trained
-        task.log(CompressionStep(1, 1, zero_share(stored), before, task.validate(model)))
+        # it prunes while it trains: there is no network that is pruned and not yet fine-tuned
+        task.log(CompressionStep(1, 1, zero_share(stored), math.nan, task.validate(model)))
         return model
 
     def units(self) -> Pattern:
