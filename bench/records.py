@@ -119,8 +119,8 @@ class StepLog:
     stage: str  # the method's text
     step: int  # from 1
     steps: int
-    sparsity: float  # share of the entries it acts on that is zero after the step
-    accuracy_before: float  # after the step, before it is fine-tuned
+    sparsity: float  # share of what it acts on that is zero, or gone, after the step
+    accuracy_before: float  # after the step, before it is fine-tuned; not a number where it prunes while it trains
     accuracy_after: float
 
 

@@ -61,7 +61,7 @@ class CompressionStep:
     step: int  # from 1
     steps: int
     sparsity: float  # share of what it acts on that is zero, or gone, after the step
-    accuracy_before: float  # after the step, before it is fine-tuned
+    accuracy_before: float  # after the step, before it is fine-tuned; not a number where it prunes while it trains
     accuracy_after: float
 
 

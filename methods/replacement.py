@@ -16,6 +16,7 @@ from torch.nn.utils import parametrize
 
 from methods.base import CompressionMethod, Effect, Task
 from methods.graph import modules_called
+from methods.layers import tied
 from methods.reconstruction import reconstruct
 
 
@@ -85,7 +86,9 @@ class LayerReplacement(CompressionMethod, ABC):
         if not paths:
             return self.why_none
         held = [path for path in paths if parametrize.is_parametrized(model.get_submodule(path))]
-        return f"{held[0]} has constraints on its weight, which the new layer would drop" if held else None
+        if held:
+            return f"{held[0]} has constraints on its weight, which the new layer would drop"
+        return tied(model, map(model.get_submodule, paths))
 
     def compress(self, model: GraphModule, task: Task) -> GraphModule:
         self.check(model)

@@ -8,10 +8,10 @@ from typing import Any
 import pandas as pd
 
 from bench.records import RunRecord
-from reports.cells import markdown, percent, pipe_table
+from reports.cells import MISSING, known, markdown, percent, pipe_table
 from reports.crowd import left_out, named
 
-_HEAD = ("method", "seed", "step", "zero weights %", "validation before %", "after fine-tuning %", "mended, points")
+_HEAD = ("method", "seed", "step", "gone %", "validation before %", "after fine-tuning %", "mended, points")
 
 
 def steps_section(records: Sequence[RunRecord]) -> str:
@@ -24,9 +24,11 @@ def steps_section(records: Sequence[RunRecord]) -> str:
     return "\n".join(
         [
             "## Step by step\n",
-            "Accuracy on the validation images before and after the fine-tuning of each step (of a gradual schedule, "
-            "before it began). Zero weights are the share of the stored entries that the method acts on; with "
-            "channels, the share of what was to be cut.\n",
+            "Accuracy on the validation images before and after the fine-tuning of each step. A gradual schedule has a "
+            "dash before it: it prunes while it trains, so that no network of it is pruned and not yet fine-tuned. "
+            "Gone is the share of the stored entries that the method acts on which is held at zero; where channels are "
+            "cut, the share of the multiply-accumulates, parameters or channels that `of` names which is no longer "
+            "there.\n",
             note + pipe_table(_HEAD, lines) + "\n",
         ]
     )
@@ -59,6 +61,6 @@ def _line(row: dict[str, Any]) -> list[str]:
     before, after = row["validation_before"], row["validation_after"]
     name = row["method"] if row["stage"] == row["method"] else f"{row['method']}, stage {row['stage']}"
     step = f"{row['step']} of {row['steps']}"
-    zeros = percent(row["sparsity"], 3)
-    mended = f"{100 * (after - before):+.2f}"
-    return [markdown(name), str(row["seed"]), step, zeros, percent(before), percent(after), mended]
+    gone = percent(row["sparsity"], 3)
+    mended = MISSING if known(after - before) is None else f"{100 * (after - before):+.2f}"
+    return [markdown(name), str(row["seed"]), step, gone, percent(before), percent(after), mended]

@@ -411,6 +411,26 @@ def test_what_was_compressed_before_is_refused():
     assert "has been replaced already" in (Prune(pattern="channels").unsupported(spectral) or "")
 
 
+class Siamese(nn.Module):
+    """A layer of `width` that is called at two places."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.first, self.body, self.head = nn.Linear(12, width), nn.Linear(width, width), nn.Linear(width, 4)
+
+    def forward(self, x):
+        return self.head(self.body(self.body(self.first(x)).relu()))
+
+
+def test_layers_that_are_called_twice_are_refused_before_training_where_channels_of_them_could_go():
+    method = Prune(pattern="channels")
+    assert "body is called twice" in (method.unsupported(trace(Siamese(16))) or "")
+    assert method.unsupported(trace(Siamese(8))) is None
+    activation = nn.ReLU()
+    model = trace(nn.Sequential(nn.Linear(12, 16), activation, nn.Linear(16, 16), activation, nn.Linear(16, 4)))
+    assert method.unsupported(model) is None
+
+
 def test_without_torch_pruning_it_is_refused(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch_pruning", None)
     assert "torch-pruning is not installed: pip install" in refusal(Plain)
@@ -425,8 +445,8 @@ def test_without_torch_pruning_it_is_refused(monkeypatch):
         ({"pattern": "channels", "rewind": "weights"}, "use rewind=rate"),
         ({"pattern": "channels", "round_to": 0}, "round_to must be at least 1, got 0: "),
         ({"pattern": "channels", "of": "bytes"}, "of must be macs, parameters or channels, got 'bytes'"),
-        ({"round_to": 4}, "round_to=4 are for pattern=channels, got unstructured"),
-        ({"of": "channels"}, "of=channels and"),
+        ({"round_to": 4}, "^round_to=4 is for pattern=channels, got pattern=unstructured"),
+        ({"of": "channels"}, "^of=channels is for pattern=channels, got pattern=unstructured"),
     ],
 )
 def test_fields_that_do_not_go_together_are_refused(fields, words):

@@ -232,6 +232,11 @@ def test_a_pattern_alone_drops_its_share(network):
         ({"pattern": "block", "block": "1x1"}, "two entries at least, got 1x1"),
         ({"block": "2x2"}, "block=2x2 is for pattern=block"),
         ({"pattern": "2of4", "sparsity": 0.3}, "sets 0.5 of the weights to zero by itself, got sparsity 0.3"),
+        ({"pattern": "2of4", "rates": "uniform"}, "^rates=uniform changes nothing where pattern=2of4 alone says"),
+        ({"pattern": "1of4", "rates": "random"}, "^rates=random changes nothing"),
+        ({"pattern": "2of4", "preset": "lookahead"}, "^preset=lookahead changes nothing"),
+        ({"pattern": "2of4", "schedule": "iterative"}, "^schedule=iterative changes nothing"),
+        ({"pattern": "2of4", "schedule": "gradual"}, "^schedule=gradual changes nothing"),
         ({"score": "luck"}, "score must be .* got 'luck'"),
         ({"rates": "even"}, "rates must be .* got 'even'"),
         ({"schedule": "daily"}, "schedule must be oneshot, iterative or gradual, got 'daily'"),
@@ -245,6 +250,11 @@ def test_a_pattern_alone_drops_its_share(network):
 def test_settings_that_cannot_be_say_why(settings, message):
     with pytest.raises(ValueError, match=message):
         Prune(**settings)
+
+
+@pytest.mark.parametrize("fields", [{"rates": "uniform"}, {"schedule": "iterative"}, {"schedule": "gradual"}])
+def test_beside_a_pattern_and_a_sparsity_rates_and_schedules_count(network, fields):
+    assert Prune(0.7, pattern="2of4", **fields).unsupported(network) is None
 
 
 def test_every_pattern_has_its_name():

@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import io
+import math
 
 from bench.records import StepLog
 from reports import draw
@@ -46,3 +47,14 @@ def test_the_file_of_steps_is_in_full_precision(tmp_path):
     draw(records, tmp_path, title="t", command="c")
     assert (tmp_path / "steps.csv").read_text() == steps_csv(records)
     assert "## Step by step" in (tmp_path / "report.md").read_text()
+
+
+def test_a_step_without_a_network_before_its_fine_tuning_has_dashes():
+    log = StepLog("prune:schedule=gradual", 1, 1, 0.9, math.nan, 0.95)
+    records = [one if one.chain == "dense" else replaced(one, (log,)) for one in example() if one.status == "ok"]
+    text = steps_section(records)
+    assert "| 1 of 1 | 90.000 | – | 95.00 | – |" in text
+    assert "| gone % |" in text
+    assert "it prunes while it trains" in text
+    assert "nan" not in text
+    assert {row["validation_before"] for row in csv.DictReader(io.StringIO(steps_csv(records)))} == {""}

@@ -1,5 +1,6 @@
 """Laws of pruning schedules, of the steps that rows share, and of rewinding."""
 
+import copy
 import dataclasses
 import math
 import time
@@ -106,6 +107,8 @@ def test_a_gradual_schedule_is_cubic_and_over_after_three_quarters(network, patt
     assert shares[0] == 0
     assert zeros(pruned).float().mean() == pytest.approx(0.8, abs=slack)
     assert [log.steps for log in trainer.logs] == [1]
+    assert math.isnan(trainer.logs[0].accuracy_before)  # none of its networks is pruned and not yet fine-tuned
+    assert trainer.logs[0].sparsity == zeros(pruned).float().mean()
 
 
 def test_a_gradual_schedule_follows_from_the_share_and_the_model_alone(network):
@@ -154,6 +157,22 @@ def test_rewinding_goes_back_to_the_weights_under_the_new_mask(network):
     Prune(0.6, rewind="rate").compress(network, rate.task(dense_at=dense_at))
     assert rate.calls == [{"full": True, "start": 0.0}]
     assert asked == [0.25]
+
+
+@pytest.mark.parametrize("schedule", ["oneshot", "iterative"])
+def test_the_accuracy_before_fine_tuning_is_that_of_the_rewound_network(network, schedule):
+    past = copy.deepcopy(network)
+    with torch.no_grad():
+        for tensor in past.parameters():
+            tensor.mul_(0).add_(2)
+    trainer = Trainer(steps=0)
+
+    def bias(model):
+        return model.get_submodule("4").bias[0].item()
+
+    method = Prune(0.75, rewind="weights", schedule=schedule)
+    method.compress(network, trainer.task(dense_at=lambda share: past, validate=bias))
+    assert [log.accuracy_before for log in trainer.logs] == [2.0] * (1 if schedule == "oneshot" else 2)
 
 
 def test_rewinding_refuses_a_network_that_is_another(network):
@@ -229,6 +248,14 @@ def test_a_step_that_was_taken_over_counts_all_its_seconds(tmp_path, monkeypatch
     beside = [one.seconds - sum(log.seconds for log in one.training) for one in (once, twice)]
     assert beside[0] >= 0.5
     assert beside[1] >= 1.0
+
+
+def test_what_a_gradual_schedule_tells_of_itself_survives_the_cache(tmp_path):
+    for _ in range(2):  # the second time it is read
+        (log,) = made(job_of(tmp_path, "prune:schedule=gradual"), 1)[-1].steps
+        assert (log.step, log.steps, round(log.sparsity, 2)) == (1, 1, 0.9)
+        assert math.isnan(log.accuracy_before)
+        assert 0 <= log.accuracy_after <= 1
 
 
 def test_the_dense_network_of_an_earlier_time_is_the_one_that_training_passed(tmp_path):

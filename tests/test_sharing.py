@@ -458,3 +458,17 @@ def test_an_export_runs_in_onnxruntime_and_agrees(name, tmp_path, capsys):
     path = written(tmp_path / "row.nnc", made, chain=name, class_names=[str(one) for one in range(7)])
     assert run_bench.main(["--export", str(path), "--to", "onnx", "--out", str(tmp_path)]) == 0
     assert "100.00 % predicted alike" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("method", [Cluster(), Ternary(), Ternary(scales="trained"), Binary()], ids=str)
+def test_frozen_weights_stay_frozen_and_others_do_not(method):
+    before, trained = network(Plain), []
+    before.get_submodule("hidden").requires_grad_(False)
+
+    def watched(model, **_):
+        trained.extend(name for name, tensor in model.named_parameters() if tensor.requires_grad)
+        return model.eval()
+
+    method.compress(before, task(watched))
+    assert not [name for name in trained if name.startswith("hidden.")]
+    assert [name for name in trained if name.startswith("twice.parametrizations.weight.")]

@@ -8,7 +8,7 @@ its configuration (a basis is made again, never stored).
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from torch import nn
@@ -108,6 +108,21 @@ def weights(model: nn.Module, layers: LayerScope = "all") -> Iterator[tuple[str,
             yield from ((path, layer, name) for name in names)
 
 
+def tied(model: nn.Module, chosen: Iterable[nn.Module]) -> str | None:
+    """Why layers of `chosen` cannot be changed each by itself, or None: one holds a tensor that another one of `model`
+    holds too. One layer that is called at several places is no such case."""
+    holders: dict[int, list[str]] = {}
+    for path, layer in model.named_modules():
+        for name, tensor in layer.named_parameters(recurse=False):
+            plain = f"{path}.{name}".replace("parametrizations.", "").removesuffix(".original")
+            holders.setdefault(id(tensor), []).append(plain)
+    for layer in chosen:
+        for tensor in layer.parameters():
+            if len(paths := holders.get(id(tensor), [])) > 1:
+                return f"{paths[0]} and {paths[1]} are one tensor, of which two would be made: untie them first"
+    return None
+
+
 def build(kind: str, config: dict[str, Any]) -> nn.Module:
     """The layer that `kind_of` and `config_of` describe, with fresh values.
 
@@ -158,5 +173,6 @@ __all__ = [
     "kind_of",
     "original",
     "release",
+    "tied",
     "weights",
 ]

@@ -12,6 +12,7 @@ Fails    where a network holds sizes or the order of channels in its own code; s
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,7 @@ from torch.fx import GraphModule
 from methods.base import Refused, Task
 from methods.graph import modules_called, tensors_read
 from methods.layers import constrained_tensors, weights
-from methods.pruning.dependencies import WEIGHTED, Group, absent, find_groups, without
+from methods.pruning.dependencies import PER_CHANNEL, WEIGHTED, Group, absent, find_groups, sides, without
 from methods.pruning.footprint import Footprint
 from methods.pruning.rates import normalised
 from methods.pruning.scores import SCORES, Stored
@@ -119,6 +120,10 @@ def uncuttable(model: GraphModule, settings: Prune) -> str | None:
     tensors = [id(tensor) for layer in called.values() for tensor in layer.parameters()]
     if len(set(tensors)) < len(tensors):
         return "layers of it share tensors, which cannot be cut for one of them alone"
+    calls = Counter(str(node.target) for node in model.graph.nodes if node.op == "call_module")
+    for path, layer in called.items():
+        if calls[path] > 1 and isinstance(layer, (*WEIGHTED, *PER_CHANNEL)) and max(sides(layer)) > settings.round_to:
+            return f"{path} is called twice, and what channels go would have to suit both calls"
     names = {settings.score, *({settings.rates} & set(SCORES))}
     return next((why for name in sorted(names) if (why := SCORES[name].unsupported(model, stored))), None)
 

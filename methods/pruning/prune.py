@@ -21,7 +21,7 @@ from typing import Literal
 from torch.fx import GraphModule
 
 from methods.base import CompressionMethod, CompressionStep, Effect, Task
-from methods.layers import Mask, constraints, weights
+from methods.layers import Mask, constraints, tied, weights
 from methods.pruning.channels import DEFAULT_SPARSITY as CHANNELS_SPARSITY
 from methods.pruning.channels import Channels, uncuttable
 from methods.pruning.masks import narrow, rewind, sizes_of, zero_share
@@ -106,10 +106,13 @@ class Prune(CompressionMethod):
         """Raises: ValueError, where a field is set that another one makes idle."""
         if self.block != "4x4" and self.pattern != "block":
             raise ValueError(f"block={self.block} is for pattern=block, got pattern={self.pattern}")
-        if not self._cuts and (self.of, self.round_to) != ("macs", 8):
-            raise ValueError(f"of={self.of} and round_to={self.round_to} are for pattern=channels, got {self.pattern}")
         if self._cuts:
             self._check_cuts()
+        elif chosen := self._chosen("of", "round_to"):
+            raise ValueError(f"{chosen} is for pattern=channels, got pattern={self.pattern}")
+        elif self._pattern_decides and (chosen := self._chosen("rates", "preset", "schedule")):
+            raise ValueError(f"{chosen} changes nothing where pattern={self.pattern} alone says what goes: leave it "
+                             "out, or set a sparsity too")  # fmt: skip
         if self.rewind_to and self.rewind == "none":
             raise ValueError(f"rewind_to={self.rewind_to:g} needs rewind=rate or rewind=weights")
         if self.rewind != "none" and self.schedule == "gradual":
@@ -121,6 +124,11 @@ class Prune(CompressionMethod):
         if self.step != 0.5 and (self.schedule != "iterative" or self.preset != "none"):
             raise ValueError(f"step={self.step:g} is for schedule=iterative without a preset")
 
+    def _chosen(self, *names: str) -> str:
+        """The first of the fields that is not at its default, as it is typed, or an empty text."""
+        fields = {field.name: field.default for field in dataclasses.fields(self)}
+        return next((f"{name}={value}" for name in names if (value := getattr(self, name)) != fields[name]), "")
+
     def _check_cuts(self) -> None:
         """Raises: ValueError, where a field is set that does not go with cutting channels."""
         if self.schedule == "gradual":
@@ -130,6 +138,12 @@ class Prune(CompressionMethod):
             raise ValueError(f"preset={self.preset} has rates of weights, not of channels: leave it out, or set rates")
         if self.rewind == "weights":
             raise ValueError("rewind=weights goes back to tensors from before channels were cut: use rewind=rate")
+
+    @property
+    def _pattern_decides(self) -> bool:
+        """Whether what goes follows from the pattern and the score alone, each group of entries by itself."""
+        found = SCORES[self.score].threshold is not None
+        return self.sparsity is None and not self._cuts and not found and self.units().least > 0
 
     @property
     def target(self) -> float:
@@ -151,8 +165,13 @@ class Prune(CompressionMethod):
         stored = list(weights(model, self.layers))
         if not stored:
             return f"it has no {'conv or linear' if self.layers == 'all' else self.layers} layer"
+        for path, layer, name in stored:
+            if not bool(getattr(layer, name).isfinite().all()):
+                return f"{path}.{name} holds values that are infinite or not numbers, which have no rank"
         if self._cuts:
             return uncuttable(model, self)
+        if reason := tied(model, (layer for _, layer, _ in stored)):
+            return reason
         for path, layer, name in stored:
             if others := [c for c in constraints(layer, name) if not isinstance(c, Mask)]:
                 return f"{path}.{name} is held by a {type(others[0]).__name__} already"
@@ -209,9 +228,9 @@ class Prune(CompressionMethod):
             model = channels.narrow(model, done[-1])
         else:
             narrow(model, self, done[-1], task)
-        before = task.validate(model)
         if self.rewind == "weights":
             rewind(model, task.dense_at(self.rewind_to))
+        before = task.validate(model)
         if self.rewind == "none":
             task.finetune(model)
         else:
@@ -222,7 +241,6 @@ class Prune(CompressionMethod):
 
     def _gradually(self, model: GraphModule, task: Task) -> GraphModule:
         """Cubic: s(t) = s (1 - (1 - t)^3), t the share of the first three quarters that is done."""
-        before = task.validate(model)
         narrow(model, self, 0.0, task)  # what the pattern drops goes at once
         stored = list(weights(model, self.layers))
         slack = len(stored) * self.units().largest / sum(sizes_of(stored))  # budgets are rounded to whole units
@@ -237,7 +255,8 @@ class Prune(CompressionMethod):
 
         task.finetune(model, at_step=at_step)
         narrow(model.eval(), self, self.target, task)  # what rounding left, or all where nothing was trained
-        task.log(CompressionStep(1, 1, zero_share(stored), before, task.validate(model)))
+        # it prunes while it trains: there is no network that is pruned and not yet fine-tuned
+        task.log(CompressionStep(1, 1, zero_share(stored), math.nan, task.validate(model)))
         return model
 
     def units(self) -> Pattern:

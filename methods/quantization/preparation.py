@@ -13,7 +13,7 @@ from torch.fx import GraphModule
 from methods.base import Task
 from methods.folding import fold_batch_norms
 from methods.graph import modules_called
-from methods.layers import LayerScope, StepQuantizer, WeightQuantizer, constrain, weights
+from methods.layers import LayerScope, StepQuantizer, WeightQuantizer, constrain, tied, weights
 from methods.layers.quantization import is_quantized, rounded, weight_scale
 from methods.quantization.expansion import expand
 
@@ -42,7 +42,7 @@ def why_not(model: GraphModule, layers: LayerScope) -> str | None:
         return "it is quantised already"
     if next(weights(model, layers), None) is None:
         return f"it has no {'convolution or linear' if layers == 'all' else layers} layer to quantise"
-    return None
+    return tied(model, (layer for _, layer, _ in weights(model, layers)))
 
 
 def copied(model: GraphModule) -> GraphModule:

@@ -19,7 +19,7 @@ from torch import nn
 from torch.fx import GraphModule
 
 from methods.base import CompressionMethod, Effect, Task
-from methods.layers import LayerScope, weights
+from methods.layers import LayerScope, original, weights
 from methods.layers.codebooks import MOST_VALUES, SharedValues
 from methods.quantization.preparation import copied
 from methods.sharing.kmeans import Start, clustered
@@ -75,4 +75,5 @@ class Cluster(CompressionMethod):
         if zeros is not None:
             codes.masked_fill_(zeros, 0)
         values = clusters.centroids[~clusters.fixed].float().to(tensor.device)
-        store(layer, name, codes, SharedValues(values, codes))
+        reader = SharedValues(values, codes).requires_grad_(original(layer, name).requires_grad)  # frozen stays frozen
+        store(layer, name, codes, reader)

@@ -16,7 +16,7 @@ from typing import ClassVar, Literal
 from torch.fx import GraphModule
 
 from methods.base import CompressionMethod, Effect, Task
-from methods.layers import LayerScope, WeightQuantizer, constrain, weights
+from methods.layers import LayerScope, WeightQuantizer, constrain, original, weights
 from methods.layers.signed import TernaryWeights
 from methods.quantization.preparation import bits_of_layers, check_bits_fields, copied
 from methods.sharing.preparation import Vectors, check_lr_scale, finished, why_not
@@ -63,5 +63,7 @@ class Ternary(CompressionMethod):
                     constrain(layer, name, WeightQuantizer(bits))
                 else:
                     weight, trained = getattr(layer, name), self.scales == "trained"
-                    constrain(layer, name, TernaryWeights.of(weight, self.threshold, trained=trained))
+                    ternary = TernaryWeights.of(weight, self.threshold, trained=trained)
+                    # what is frozen stays so
+                    constrain(layer, name, ternary.requires_grad_(original(layer, name).requires_grad))
         return finished(task.finetune(model, lr_scale=self.lr_scale), self.layers, self.vectors)
