@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from bench.records import RunRecord, TensorEntry
 from reports.cells import MISSING, bytes_text, markdown, rounded, shortened
 from reports.crowd import left_out, named
-from reports.layers import one_a_chain
+from reports.layers import CONTAINER, one_a_chain
 from reports.style import new_figure
 
 PARTS = {  # of a ledger's lines, as it calls them: in words, colour
@@ -55,7 +55,7 @@ def ledger_markdown(records: Sequence[RunRecord]) -> str:
     ]
     lines = ["| " + " | ".join(heads) + " |", "| --- |" + " ---: |" * (len(heads) - 1)]
     for one, parts in rows:
-        information = one.information_bits / 8
+        information = sum(entry.information_bits for entry in one.ledger if entry.layer != CONTAINER) / 8
         ratio = rounded(one.file_bytes / information) if information else MISSING
         cells = [markdown(one.label), str(one.seed), *(f"{parts[part]:,}" for part in used)]
         cells += [f"{one.file_bytes:,}", f"{information:,.0f}", ratio]
@@ -73,10 +73,11 @@ def ledger_section(records: Sequence[RunRecord]) -> str:
         f"## Where the bytes are\n\n{table}\n"
         "The parts sum to the file. Positions are what it takes to say which values are zero, in tensors that are "
         "mostly zero; they are coded with the values and told apart by the probabilities that the coder used. "
-        "Information is, summed over tensors, the least of three sizes: the values as they are; the entropy of their "
-        "distribution and a histogram of it; of floats, the same of sign and exponent, with the mantissa as it is. It "
-        "knows nothing of order, so a file whose coder learns from rows, columns and kernels can be smaller. Every "
-        f"tensor of every file: [ledger.csv](ledger.csv).{more}\n"
+        "Information is, summed over tensors, the least of four sizes: the values as they are; the entropy of their "
+        "distribution and a histogram of it, over the range of the values or over a list of those that occur; of "
+        "floats, the same of sign and exponent, with the mantissa as it is. The container (graph, names, checksums) "
+        "holds none. It knows nothing of order, so a file whose coder learns from rows, columns and kernels can be "
+        f"smaller. Every tensor of every file: [ledger.csv](ledger.csv).{more}\n"
     )
 
 

@@ -171,7 +171,7 @@ def write_run(folder: Path, records: Sequence[RunRecord], command: str = "python
 def _ledger(
     layers: Sequence[tuple[str, tuple[int, ...]]], share: float, stored: float, kept: float
 ) -> tuple[TensorEntry, ...]:
-    entries = [TensorEntry("(container)", "(header)", (), "json", 0, 0, 8 * 9000.0, 9000, header_bytes=9000)]
+    entries = [TensorEntry("(container)", "header", (), "deflate", 0, 0, 0.0, 9000, header_bytes=9000)]
     for layer, shape in layers:
         values = max(1, int(math.prod(shape) * stored))
         nonzeros, size = max(1, int(values * kept / stored)), int(4 * math.prod(shape) * share)

@@ -199,6 +199,7 @@ def test_parts_of_the_ledger_sum_to_its_bytes_and_these_to_the_file(form: str, t
         assert min(parts) >= 0
     assert sum(line.bytes for line in artifact.ledger) == (tmp_path / "a.nnc").stat().st_size
     assert artifact.ledger[0].header_bytes == artifact.ledger[0].bytes > 0
+    assert (artifact.ledger[0].codec, artifact.ledger[0].information_bits) == ("deflate", 0.0)
     spent = {part: sum(getattr(line, part) for line in artifact.ledger) for part in PARTS}
     assert spent["values_bytes"] > 0
     assert (spent["scales_bytes"] > 0) == (form == "shipped")

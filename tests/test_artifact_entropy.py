@@ -142,6 +142,51 @@ def test_codes_are_within_three_percent_of_the_information(words: Words, shape: 
         assert size <= 1.03 * entropy_bits(words) / 8 + 250
 
 
+def test_information_of_few_values_far_apart_is_their_list_and_places() -> None:
+    """Floats from a codebook or on a grid are as many bits as their indices, and the codebook."""
+    values = np.random.default_rng(0).standard_normal(4).astype(np.float32)
+    words = np.random.default_rng(1).choice(values, 100_000).view(np.int32)
+    complete = 2 * 100_000 + 4 * 32  # two bits a word, and four words
+    assert 0.99 * complete < information_bits(words) <= complete + 100
+    grid = codes((300, 300), 3.0)
+    words = (grid * np.float32(0.0137)).view(np.int32)
+    assert information_bits(words) <= information_bits(grid) + 32 * np.unique(grid).size + 100
+
+
+@pytest.mark.parametrize("dtype", ["i1", "i2", "i4", "i8"])
+@pytest.mark.parametrize("kind", ["zero", "constant", "sparse", "floats"])
+def test_information_is_the_least_of_the_descriptions(kind: str, dtype: str) -> None:
+    """Against the same four written naively; parts of `_PART` words do not show."""
+    random, count = np.random.default_rng(3), (1 << 18) + 1001
+    floats = random.standard_normal(count).astype({"i1": "f2"}.get(dtype, "f" + dtype[1])).view(dtype)[:count]
+    words = {"zero": np.zeros(count, dtype), "constant": np.full(count, -7, dtype), "floats": floats,
+             "sparse": np.where(random.random(count) < 0.02, floats, 0).astype(dtype)}[kind]  # fmt: skip
+    assert information_bits(words) == pytest.approx(naive_information(words), rel=1e-9, abs=1e-3)
+
+
+def naive_information(words: Words) -> float:
+    def entropy(values: Words) -> float:
+        counts = np.unique(values, return_counts=True)[1]
+        return float((counts * np.log2(values.size / counts)).sum())
+
+    def histograms(cells: int) -> float:
+        ways = math.lgamma(float(n + cells)) - math.lgamma(n + 1.0) - math.lgamma(float(cells))
+        return max(0.0, ways / math.log(2))
+
+    n, bits, different = words.size, 8 * words.itemsize, np.unique(words).size
+    sizes = [float(n * bits)]
+    if words.itemsize < 4 or different < 0.8 * n:
+        sizes.append(entropy(words) + histograms(int(words.max()) - int(words.min()) + 1))
+        sizes.append(entropy(words) + histograms(different) + bits * different + math.log2(n))
+    if words.itemsize > 1:
+        low = bits - {2: 8, 4: 9, 8: 12}[words.itemsize]
+        upper = np.where(words == 0, -1, (words.view(f"u{words.itemsize}") >> low).astype(np.int64))
+        seen = upper[upper >= 0]
+        span = int(seen.max() - seen.min()) + 2 if seen.size else 1
+        sizes.append(entropy(upper) + histograms(span) + low * seen.size)
+    return min(sizes)
+
+
 @pytest.mark.parametrize(
     ("words", "shape", "share"),
     [

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bench import environment as environment_module
-from bench.environment import commit, cpu, environment
+from bench.environment import _PACKAGES, commit, cpu, environment
 
 
 def test_the_environment_names_no_person_host_or_folder(
@@ -36,3 +36,11 @@ def test_cpu_flags_are_those_of_the_machine(tmp_path: Path) -> None:
 
 def test_a_folder_that_is_no_checkout_has_no_commit(tmp_path: Path) -> None:
     assert commit(tmp_path) == {"commit": None, "commit_dirty": None}
+
+
+def test_the_versions_of_all_that_is_required_are_recorded() -> None:
+    """What bytes, numbers or trained networks depend on: a file's bytes come from constriction's arithmetic."""
+    lines = (Path(__file__).parents[1] / "requirements.txt").read_text().splitlines()
+    required = {line.split("==")[0].split(";")[0].strip() for line in lines if "==" in line}
+    assert "constriction" in required
+    assert required - {"PyYAML", "safetensors", "rich"} <= set(_PACKAGES)  # these change no number

@@ -59,6 +59,17 @@ def test_the_table_has_a_line_a_file_and_only_parts_that_some_file_has() -> None
         assert f"| {one.file_bytes:,} |" in line
 
 
+def test_the_container_is_no_information_in_older_records_either() -> None:
+    """Bytes held against themselves would bring the ratio of file and information towards one."""
+    one = record("dct")
+    container, *tensors = one.ledger
+    assert container.information_bits == 0
+    counted = dataclasses.replace(container, information_bits=8.0 * container.bytes)
+    older = dataclasses.replace(one, ledger=(counted, *tensors), information_bits=one.information_bits + 72_000)
+    assert ledger_markdown([older]) == ledger_markdown([one])
+    assert f"| {one.information_bits / 8:,.0f} |" in ledger_markdown([one])
+
+
 @pytest.mark.parametrize("records", [[], [failed("x")], [old(record("dense")), old(record("dct"))]])
 def test_where_no_record_tells_parts_apart_there_is_no_section(records: list[RunRecord]) -> None:
     assert ledger_section(records) == ""

@@ -40,8 +40,8 @@ def entry(tensor: StoredTensor, decoded: Decoded, purpose: Purpose) -> TensorEnt
 
 
 def container_entry(size: int) -> TensorEntry:
-    """The line of what is no tensor: header, graph, checksums; `size` bytes."""
-    return TensorEntry("(container)", "header", (), "zlib", 0, 0, 8.0 * size, size, header_bytes=size)
+    """The line of what is no tensor: header, graph, checksums; `size` bytes, which hold no value, so no information."""
+    return TensorEntry("(container)", "header", (), "deflate", 0, 0, 0.0, size, header_bytes=size)
 
 
 def _nonzeros(words: Words, dtype: str) -> int:

@@ -14,7 +14,7 @@ class Size:
 
     parameters: int  # stored values
     nonzeros: int
-    information_bits: float  # of each tensor, summed (bench/artifact/information.py)
+    information_bits: float  # of each tensor, summed; the container has none (bench/artifact/information.py)
     file_bytes: int
 
 
