@@ -14,6 +14,7 @@ from pathlib import Path
 
 from bench.records import read_record
 
+_COPIED_IF_THERE = ("ledger.csv", "steps.csv")
 _COPIED = ("report.md", "table.csv", "table.md", "table.tex", "plan.json")
 
 
@@ -32,10 +33,9 @@ def publish(run: Path, target: Path, *, changed: bool = False) -> list[Path]:
     if target.exists():
         shutil.rmtree(target)
     (target / "records").mkdir(parents=True)
-    ledger = run / "ledger.csv"  # which reports from before do not have
     wanted = (
         [run / name for name in _COPIED]
-        + [ledger] * ledger.is_file()
+        + [run / name for name in _COPIED_IF_THERE if (run / name).is_file()]
         + [run / "records" / f"{case}.json" for case in cases]
     )
     figures = sorted((run / "figures").glob("*"))
