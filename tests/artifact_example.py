@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.fx import GraphModule
 
+from bench.measure.memory import Watch
 from methods.graph import trace
 from methods.layers import Constraint, Mask, constrain
 
@@ -105,3 +106,8 @@ class Forgetful(Grid):
     def forward(self, tensor: Tensor) -> Tensor:
         codes, reader = super().shipped(tensor)
         return reader(codes)
+
+
+def taken_since(watched: Watch) -> int:
+    """The most memory, in bytes, that was taken since `watch()`; 0 where the system cannot set the mark back."""
+    return watched.peak_bytes() - watched.baseline_bytes if watched.reset else 0

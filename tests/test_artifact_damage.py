@@ -6,7 +6,6 @@ import copy
 import hashlib
 import json
 import random
-import resource
 import struct
 import zlib
 from collections.abc import Callable
@@ -22,10 +21,11 @@ from bench.artifact import ArtifactError, container, load, read_metadata, save, 
 from bench.artifact.codecs import CODECS
 from bench.artifact.dictionary import DICTIONARY
 from bench.artifact.header import short_crc
+from bench.measure.memory import watch
 from methods.graph import replace_module, trace
 from methods.layers import Mask, constrain
 from methods.layers.spectral import SpectralLinear
-from tests.artifact_example import IMAGES, METADATA, network
+from tests.artifact_example import IMAGES, METADATA, network, taken_since
 
 COPIES = 1000
 STRANGE: list[Any] = [None, True, -1, 0, 1.5, 2**63, 10**30, "", "x", "\n", [], [[]], {}, {"node": "x"}, float("nan")]
@@ -240,19 +240,15 @@ HOSTILE: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {  # what is f
 }  # fmt: skip
 
 
-def peak_bytes() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-
 @pytest.mark.parametrize("case", HOSTILE)
 def test_hostile_headers_are_refused_in_bounded_memory(case: str, written: Path, tmp_path: Path) -> None:
-    path, before = tmp_path / "hostile.nnc", peak_bytes()
+    path, watched = tmp_path / "hostile.nnc", watch()
     change, reason = HOSTILE[case]
     forge(written, path, change)
     with pytest.raises(ArtifactError, match=reason) as refusal:
         load(path)
     assert len(str(refusal.value)) < 500 + len(str(path))
-    assert peak_bytes() - before < 200 << 20
+    assert taken_since(watched) < 200 << 20
 
 
 def bomb(header: bytes, stated: int) -> bytes:
@@ -263,12 +259,12 @@ def bomb(header: bytes, stated: int) -> bytes:
 
 @pytest.mark.parametrize("stated", [0, 10, container.MAX_HEADER_BYTES, 2**32 - 1])
 def test_a_header_that_unpacks_to_more_than_it_states_is_refused(stated: int, tmp_path: Path) -> None:
-    path, before = tmp_path / "bomb.nnc", peak_bytes()
+    path, watched = tmp_path / "bomb.nnc", watch()
     path.write_bytes(bomb(bytes(50 << 20), stated))
     for read in (load, read_metadata):
         with pytest.raises(ArtifactError):
             read(path)
-    assert peak_bytes() - before < 100 << 20
+    assert taken_since(watched) < 100 << 20
 
 
 @pytest.mark.parametrize("header", [b"", b"{", b"\xff\xfe", b"1" * 5000, b"[" * 100_000, b'{"metadata":' * 50_000])

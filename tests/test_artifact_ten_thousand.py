@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 import json
 import random
-import resource
 import sys
 import tracemalloc
 from collections.abc import Callable, Iterator
@@ -23,10 +22,11 @@ import torch
 from bench.artifact import ArtifactError, container, load, save, ship, writing
 from bench.artifact.codecs import CODECS, Shape, Words, numbers, smallest
 from bench.artifact.header import short_crc
+from bench.measure.memory import watch
 from methods.graph import replace_module
 from methods.layers import CONSTRAINTS, Mask, constrain
 from methods.layers.spectral import SpectralLinear
-from tests.artifact_example import IMAGES, METADATA, FromGrid, Grid, network
+from tests.artifact_example import IMAGES, METADATA, FromGrid, Grid, network, taken_since
 from tests.test_artifact_damage import BYTES, CODEC, damaged, with_one_change
 
 DAMAGED, FORGED = 1200, 230  # of each codec
@@ -89,12 +89,8 @@ def outcome(path: Path) -> Any:
     return None
 
 
-def peak_bytes() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-
 def test_damaged_files_are_refused_or_read_exactly(written: Path, tmp_path: Path) -> None:
-    data, path, before = written.read_bytes(), tmp_path / "damaged.nnc", peak_bytes()
+    data, path, watched = written.read_bytes(), tmp_path / "damaged.nnc", watch()
     expected = load(written)
     outputs, read = expected.model(IMAGES), 0
     for number in range(DAMAGED):
@@ -105,7 +101,7 @@ def test_damaged_files_are_refused_or_read_exactly(written: Path, tmp_path: Path
             assert (artifact.metadata, artifact.ledger) == (expected.metadata, expected.ledger), number
             assert torch.equal(artifact.model(IMAGES), outputs), number
     assert read < 0.05 * DAMAGED
-    assert peak_bytes() - before < MOST_BYTES
+    assert taken_since(watched) < MOST_BYTES
 
 
 def forged(frame: container.Frame, choose: random.Random) -> bytes:
@@ -145,7 +141,7 @@ def hostile(choose: random.Random) -> bytearray:
 
 
 def test_forged_files_are_refused_or_are_networks_of_those_shapes(written: Path, tmp_path: Path) -> None:
-    frame, path, before = container.read_frame(written), tmp_path / "forged.nnc", peak_bytes()
+    frame, path, watched = container.read_frame(written), tmp_path / "forged.nnc", watch()
     refused = 0
     for seed in range(FORGED):
         path.write_bytes(forged(frame, random.Random(seed)))
@@ -155,7 +151,7 @@ def test_forged_files_are_refused_or_are_networks_of_those_shapes(written: Path,
             assert sum(line.bytes for line in artifact.ledger) == artifact.file_bytes
             assert all(not tensor.is_meta for tensor in artifact.model.state_dict().values())
     assert refused > 0.4 * FORGED
-    assert peak_bytes() - before < MOST_BYTES
+    assert taken_since(watched) < MOST_BYTES
 
 
 def test_at_least_ten_thousand_are_tried() -> None:

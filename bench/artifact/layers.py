@@ -94,6 +94,12 @@ def storage_bytes(layer: nn.Module) -> int:
     return sum(tensor.numel() * tensor.element_size() for _, tensor in _tensors(layer))
 
 
+def computed_bytes(layer: nn.Module) -> int:
+    """The part of `storage_bytes` that no file holds: what a layer makes from its configuration."""
+    in_state = layer.state_dict().keys()
+    return sum(tensor.numel() * tensor.element_size() for name, tensor in _tensors(layer) if name not in in_state)
+
+
 def expected_tensors(layer: nn.Module) -> dict[str, Expected]:
     """What the state dict of `layer` must hold, by name."""
     constrained = {f"parametrizations.{name}.original" for name in constrained_tensors(layer)}

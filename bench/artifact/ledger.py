@@ -46,9 +46,10 @@ def container_entry(size: int) -> TensorEntry:
 
 def _nonzeros(words: Words, dtype: str) -> int:
     """Values other than zero; the negative zero of a float is a zero."""
+    count = int(np.count_nonzero(words))
     if dtype in {"f32", "f16", "bf16", "f64"}:
-        words = words << words.dtype.type(1)  # drops the sign bit
-    return int(np.count_nonzero(words))
+        count -= int(np.count_nonzero(words == np.iinfo(words.dtype).min))  # the sign bit and no other
+    return count
 
 
 def _address(name: str) -> tuple[str, str]:

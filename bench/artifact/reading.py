@@ -17,6 +17,7 @@ from bench.artifact.header import Header, MalformedError, StoredTensor, header_f
 from bench.artifact.layers import (
     Expected,
     build_layer,
+    computed_bytes,
     expected_tensors,
     owner_of,
     place,
@@ -29,10 +30,10 @@ from bench.artifact.words import count_of, from_words, torch_type, word_type
 from bench.records import TensorEntry
 from methods.graph import graph_from_data, modules_called, tensors_read
 
-_FREE_BYTES = 1 << 30  # memory that any file may ask for
-_BYTES_PER_FILE_BYTE = (
-    1000  # and what it may ask for per byte of its own: more than the sparsest code of a real network
-)
+_FREE_BYTES = 256 << 20  # any file may hold as much, however short its codes: an all-zero layer takes a few bytes
+_BYTES_PER_FILE_BYTE = 2000  # an int8 network of which one weight in a thousand is left holds 1600, as counted here
+_LEAST_VALUE_BYTES = 4  # a value counts as much, however narrow its type: it costs time to read
+_MAKING = 8  # bases are made as doubles, from whole numbers, with copies
 
 
 @dataclass(frozen=True)
@@ -46,17 +47,25 @@ class Artifact:
     file_bytes: int
 
 
-def load(path: Path) -> Artifact:
+def load(path: Path, max_bytes: int | None = None) -> Artifact:
     """Reads and checks a file and rebuilds its network.
 
-    Nothing in the file is executed, and no more memory is taken than 1 GiB and 1000 times the file's size.
+    Nothing in the file is executed. What it says it holds is counted before any of it is made: its values, each as four
+    bytes or more, and eight times what layers compute themselves. A short code may stand for many values, so that is
+    refused beyond 256 MiB or, where this is more, 2000 times the file's size. Reading peaks at twice what is counted,
+    300 MiB and ten times the file's size, all in all at most.
+
+    max_bytes: of what is counted, in place of that limit: less for files of strangers, more for a very large network
+        that is nearly all zero.
 
     Raises:
-        ArtifactError: the file is missing, damaged, truncated, of another version, or describes no network.
+        ArtifactError: the file is missing, damaged, truncated, of another version, holds more than the limit, or
+            describes no network.
     """
     frame = read_frame(path)
+    limit = max(_FREE_BYTES, _BYTES_PER_FILE_BYTE * frame.file_bytes) if max_bytes is None else max_bytes
     try:
-        return _rebuild(frame)
+        return _rebuild(frame, limit)
     except Exception as error:  # whatever a strange file provokes is said in one way
         reason = " ".join(str(error).split())[:300] or type(error).__name__
         raise ArtifactError(f"{path} cannot be read ({reason}): make it again") from error
@@ -75,12 +84,11 @@ def read_metadata(path: Path) -> dict[str, Any]:
         raise ArtifactError(f"{path} cannot be read ({error}): make it again") from error
 
 
-def _rebuild(frame: Frame) -> Artifact:
+def _rebuild(frame: Frame, limit: int) -> Artifact:
     header = header_from_bytes(frame.header)
     codes = _cut(frame, header.tensors)
-    limit = _FREE_BYTES + _BYTES_PER_FILE_BYTE * frame.file_bytes
-    sketches = _sketches(header, limit)
-    stored = _check_tensors(header, sketches, limit)
+    sketches, computed = _sketches(header, limit)
+    stored = _check_tensors(header, sketches, limit - computed)
     purposes = {f"{path}.{name}": purpose_of(layer, name) for path, layer in sketches.items()
                 for name in expected_tensors(layer)}  # fmt: skip
     tensors, ledger = _decode(header.tensors, codes, purposes)
@@ -116,26 +124,27 @@ def _cut(frame: Frame, rows: tuple[StoredTensor, ...]) -> list[memoryview]:
     return codes
 
 
-def _sketches(header: Header, limit: int) -> dict[str, nn.Module]:
-    """The layers without storage, by path; they would take at most `limit` bytes."""
+def _sketches(header: Header, limit: int) -> tuple[dict[str, nn.Module], int]:
+    """The layers without storage, by path, and what it takes to make what they compute themselves: at most `limit`."""
     sketches: dict[str, nn.Module] = {}
     size = 0
     for row in header.layers:
         if row.path in sketches or row.same_as is not None:
             continue
         sketches[row.path] = sketch(row)
-        size += storage_bytes(sketches[row.path])
-        if size > limit:
-            raise MalformedError(f"its layers would take more than {limit} bytes of memory")
+        size += _MAKING * computed_bytes(sketches[row.path])
+        if max(size, storage_bytes(sketches[row.path])) > limit:
+            raise MalformedError(f"its layers would take more than {limit} bytes of memory, the most for such a file")
     if any(row.same_as not in sketches for row in header.layers if row.same_as is not None):
         raise MalformedError("a layer is the same as one that is not there")
-    return sketches
+    return sketches, size
 
 
 def _check_tensors(header: Header, sketches: dict[str, nn.Module], limit: int) -> dict[str, StoredTensor]:
     """The rows by name, once types and shapes are those of the layers and all take at most `limit` bytes."""
-    if sum(count_of(row.shape) * torch_type(row.dtype).itemsize for row in header.tensors) > limit:
-        raise MalformedError(f"its tensors would take more than {limit} bytes of memory")
+    sizes = (max(torch_type(row.dtype).itemsize, _LEAST_VALUE_BYTES) for row in header.tensors)
+    if sum(count_of(row.shape) * size for row, size in zip(header.tensors, sizes, strict=True)) > limit:
+        raise MalformedError(f"its tensors would take more than {limit} bytes of memory, the most for such a file")
     names = [name for row in header.tensors for name in row.names]
     stored = {name: row for row in header.tensors for name in row.names}
     if len(names) != len(stored):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from bench.artifact.codecs.base import Words
@@ -24,15 +26,15 @@ def pack(values: Words, width: int) -> bytes:
     return b"".join(parts)
 
 
-def unpack(data: bytes, width: int, count: int) -> Words:
-    """`count` values as the smallest unsigned type of 8, 16 or 32 bits that holds `width` bits.
+def unpack(data: bytes, width: int, count: int, dtype: np.dtype[Any] | None = None) -> Words:
+    """`count` values of an unsigned type: the one given, or the smallest of 8, 16 or 32 bits that holds `width` bits.
 
     Raises:
         ValueError: `data` has another size than that many values.
     """
     if len(data) != packed_bytes(count, width):
         raise ValueError(f"{count} values of {width} bits cannot be {len(data)} bytes")
-    dtype = np.dtype(np.uint8 if width <= 8 else np.uint16 if width <= 16 else np.uint32)
+    dtype = dtype or np.dtype(np.uint8 if width <= 8 else np.uint16 if width <= 16 else np.uint32)
     values = np.zeros(count, dtype)
     for start in range(0, count if width else 0, _CHUNK):
         stop = min(start + _CHUNK, count)

@@ -52,8 +52,8 @@ class Packed(Codec):
         if len(data) < head or data[0] > min(_MAX_WIDTH, dtype.itemsize * 8 - 1):
             raise ValueError("the bit width is missing or too large")
         low = np.frombuffer(data[1:head], little_endian(dtype)).astype(dtype)[0]
-        above = unpack(data[head:], data[0], math.prod(shape))
-        words = above.astype(unsigned(dtype)).view(dtype) + low  # wraps where a damaged width says so, never raises
+        words = unpack(data[head:], data[0], math.prod(shape), unsigned(dtype)).view(dtype)
+        words += low  # wraps where a damaged width says so, never raises
         return Decoded(words, tables=head)
 
 

@@ -12,6 +12,7 @@ from bench.artifact.codecs.entropy import Direct
 
 _MOST = 512
 _SAMPLE = 1 << 14
+_PART = 1 << 18  # words
 _RANKS = np.dtype("i2")
 
 
@@ -44,7 +45,10 @@ class Palette(Codec):
             raise ValueError(f"a palette of {count} words with zero at {zero} is none, or cut off")
         colours = np.frombuffer(data[at:start], little_endian(dtype)).astype(dtype)
         places = Direct().decode(data[start:], _RANKS, shape)
-        chosen = places.words.astype(np.intp) + zero
-        if chosen.size and not (chosen.min() >= 0 and chosen.max() < count):
+        ranks = places.words
+        if ranks.size and not (ranks.min() >= -zero and ranks.max() < count - zero):
             raise ValueError("a word is not in the palette")
-        return Decoded(colours[chosen], places.indices if not colours[zero] else 0, start + places.tables)
+        words = np.empty(ranks.size, dtype)
+        for at in range(0, ranks.size, _PART):
+            words[at : at + _PART] = colours[ranks[at : at + _PART].astype(np.intp) + zero]
+        return Decoded(words, places.indices if not colours[zero] else 0, start + places.tables)

@@ -8,6 +8,7 @@ The mask costs 1 bit a word, gaps about log2(1/density) + 1.6 bits a nonzero wor
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from bench.artifact.codecs.dense import Packed, Raw
 _DENSE: tuple[Codec, ...] = (Raw(), Packed())  # how the nonzero words themselves are stored; a byte says which
 _WIDTHS = range(1, 17)
 _COUNT_BYTES = 5
+_PART = 1 << 18  # codes
 
 
 class BitMask(Codec):
@@ -63,14 +65,16 @@ class Gaps(Codec):
             raise ValueError("the gap width is missing or out of range")
         width, number = data[0], int.from_bytes(data[1:head], "little")
         end = head + packed_bytes(number, width)
-        if end > len(data):
-            raise ValueError(f"{number} gaps of {width} bits do not fit into {len(data)} bytes")
-        positions = _to_positions(unpack(data[head:end], width, number), _escape(width))
-        if positions.size and positions[-1] >= count:
-            raise ValueError(f"a nonzero word at {positions[-1]} is outside a tensor of {count}")
-        words = np.zeros(count, dtype)
-        nonzero = _decode_nonzero(data[end:], dtype, positions.size)
-        words[positions] = nonzero.words
+        if end > len(data) or number > count:  # each code passes a word at least
+            raise ValueError(f"{number} gaps of {width} bits for {count} words do not fit into {len(data)} bytes")
+        codes = unpack(data[head:end], width, number)
+        nonzero = _decode_nonzero(data[end:], dtype, int(np.count_nonzero(codes != _escape(width))))
+        words, used = np.zeros(count, dtype), 0
+        for positions in _to_positions(codes, _escape(width)):
+            if positions.size and positions[-1] >= count:
+                raise ValueError(f"a nonzero word at {positions[-1]} is outside a tensor of {count}")
+            words[positions] = nonzero.words[used : used + positions.size]
+            used += positions.size
         return Decoded(words, end - head, head + 1 + nonzero.tables)
 
 
@@ -93,11 +97,15 @@ def _to_codes(zeros: Words, escape: int) -> Words:
     return codes
 
 
-def _to_positions(codes: Words, escape: int) -> Words:
-    """Positions of the nonzero words, rising."""
-    is_word = codes != escape
-    passed = np.cumsum(codes.astype(np.int64) + is_word)  # words passed after each code
-    return passed[is_word] - 1
+def _to_positions(codes: Words, escape: int) -> Iterator[Words]:
+    """Positions of the nonzero words, rising, in parts that are small beside the words."""
+    start = 0
+    for at in range(0, codes.size, _PART):
+        part = codes[at : at + _PART]
+        is_word = part != escape
+        passed = np.cumsum(part.astype(np.int64) + is_word) + start  # words passed after each code
+        start = int(passed[-1])
+        yield passed[is_word] - 1
 
 
 def _encode_nonzero(words: Words) -> bytes:

@@ -135,9 +135,9 @@ def _pack(bits: Words, width: int) -> bytes:
 def _unpack(data: bytes, width: int, count: int, dtype: np.dtype[Any]) -> Words:
     """`count` words of which the lowest `width` bits are given. Raises: ValueError: `data` has another size."""
     if width % 8:
-        return unpack(data, width, count).astype(unsigned(dtype))
+        return unpack(data, width, count, unsigned(dtype))
     if len(data) != packed_bytes(count, width):
         raise ValueError(f"{count} values of {width} bits cannot be {len(data)} bytes")
     parts = np.zeros((count, dtype.itemsize), np.uint8)
     parts[:, : width // 8] = np.frombuffer(data, np.uint8).reshape(count, width // 8)
-    return parts.reshape(-1).view(little_endian(unsigned(dtype))).astype(unsigned(dtype))
+    return parts.reshape(-1).view(little_endian(unsigned(dtype))).astype(unsigned(dtype), copy=False)
