@@ -39,7 +39,7 @@ class Epoch:
     epoch: int  # from 1
     epochs: int
     lr: float
-    train_loss: float
+    train_loss: float  # mean cross entropy
     train_accuracy: float
     validation_accuracy: float
     seconds: float
@@ -172,10 +172,11 @@ def _train_epoch(
     device: str,
     on_batch: Callable[[int, int, int], None] | None,
 ) -> tuple[float, float, int]:
-    """One pass over the training part: mean loss, accuracy and number of images, all as trained on."""
+    """One pass over the training part: mean cross entropy, accuracy and number of images, all as trained on."""
     model.train()
     trained = [tensor for group in optimizer.param_groups for tensor in group["params"]]
-    loss_sum = torch.zeros((), device=device)
+    loss_sum = torch.zeros((), device=device)  # without the penalty, which would hide how well the images are learned
+    minimised = torch.zeros((), device=device)
     correct = torch.zeros((), device=device, dtype=torch.int64)
     samples = 0
     every = 1 if torch.device(device).type == "cpu" else _CHECKED_EVERY
@@ -192,10 +193,11 @@ def _train_epoch(
             if recipe.clip_norm:
                 nn.utils.clip_grad_norm_(trained, recipe.clip_norm)
             optimizer.step()
-            loss_sum += loss.detach() * len(labels)
+            loss_sum += entropy.detach() * len(labels)
+            minimised += loss.detach()
             correct += (logits.detach().argmax(1) == labels).sum()
             samples += len(labels)
-            if (step % every == 0 or step + 1 == len(schedule.rates)) and not math.isfinite(loss_sum.item()):
+            if (step % every == 0 or step + 1 == len(schedule.rates)) and not math.isfinite(minimised.item()):
                 raise Diverged(f"the loss is {loss.item()} in epoch {epoch}, step {step + 1} of {len(schedule.rates)}, "
                                f"at learning rate {schedule.rates[step]:.3g}: pass a smaller --lr")  # fmt: skip
             if on_batch:

@@ -1,6 +1,7 @@
 """Laws of structured pruning: what is left is an exact part, computes the same, and hits its target."""
 
 import math
+import re
 import sys
 
 import pytest
@@ -404,6 +405,25 @@ def test_networks_with_sizes_or_orders_of_their_own_are_refused():
         Prune(pattern="channels").compress(network(Plain), Task(task().finetune, lambda count: iter(())))
 
 
+def test_a_sparsity_is_met_within_two_percent_of_the_whole_or_refused_with_the_nearest_there_is():
+    said = re.compile(r"within 2 % of the whole .* the nearest found is (0[.][0-9]+): ask for that")
+    chain = trace(nn.Sequential(nn.Flatten(), nn.Linear(75, 16), nn.ReLU(), nn.Linear(16, 5)))  # 16 channels or 8
+    met = refused = 0
+    for model, shape in ((network(Plain), SHAPE), (chain, (3, 5, 5))):
+        for asked in [percent / 100 for percent in range(4, 48, 4)]:
+            log: list = []
+            try:
+                cut(model, shape, log, sparsity=asked)
+                met += 1
+            except Refused as error:
+                asked = float(said.search(str(error))[1])
+                cut(model, shape, log, sparsity=asked)
+                refused += 1
+            assert log[-1].sparsity == pytest.approx(asked, abs=0.02)
+    assert met
+    assert refused
+
+
 def test_what_was_compressed_before_is_refused():
     held = Prune(0.5).compress(network(Plain), task())
     assert "is held by a constraint already" in (Prune(pattern="channels").unsupported(held) or "")
@@ -412,23 +432,24 @@ def test_what_was_compressed_before_is_refused():
 
 
 class Siamese(nn.Module):
-    """A layer of `width` that is called at two places."""
+    """A layer that is called at two places, and may be the first."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, first: bool) -> None:
         super().__init__()
-        self.first, self.body, self.head = nn.Linear(12, width), nn.Linear(width, width), nn.Linear(width, 4)
+        self.before = nn.Identity() if first else nn.Linear(width, width)
+        self.body, self.head = nn.Linear(width, width), nn.Linear(width, 4)
 
     def forward(self, x):
-        return self.head(self.body(self.body(self.first(x)).relu()))
+        return self.head(self.body(self.body(self.before(x)).relu()))
 
 
-def test_layers_that_are_called_twice_are_refused_before_training_where_channels_of_them_could_go():
+def test_layers_called_twice_are_refused_before_training_where_one_call_reads_the_networks_input():
     method = Prune(pattern="channels")
-    assert "body is called twice" in (method.unsupported(trace(Siamese(16))) or "")
-    assert method.unsupported(trace(Siamese(8))) is None
-    activation = nn.ReLU()
-    model = trace(nn.Sequential(nn.Linear(12, 16), activation, nn.Linear(16, 16), activation, nn.Linear(16, 4)))
-    assert method.unsupported(model) is None
+    assert "body is called twice, once on the network's input" in (method.unsupported(trace(Siamese(16, True))) or "")
+    assert method.unsupported(trace(Siamese(8, True))) is None  # none of its channels can go
+    model = trace(Siamese(16, False))
+    small = method.compress(model, Task(lambda model, **_: model.eval(), lambda count: iter([torch.randn(2, 16)])))
+    assert small.body.weight.shape == (8, 8)
 
 
 def test_without_torch_pruning_it_is_refused(monkeypatch):

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from baselines.training import train
+from baselines.training import Diverged, train
 from bench.estimate import Meter, Narrator, plan_seconds
 from bench.grammar import parse_chains
 from bench.inputs import make_job
@@ -305,3 +305,16 @@ def test_a_penalty_is_part_of_what_is_minimised(tmp_path):
     assert norms[1] < 0.8 * norms[0]
     assert shares[0] == 0
     assert shares[: len(shares) // 2] == sorted(shares[: len(shares) // 2])
+
+
+def test_the_loss_that_is_logged_is_the_cross_entropy_without_a_penalty(tmp_path):
+    job = job_of(tmp_path, "half")
+    recipe = job.plan.cases[0].source.recipe
+    settings = {"stage": "x", "epochs": 1, "lr": 0.05, "recipe": recipe, "seed": 0}
+    plain, priced = (
+        train(dense_network(job, job.plan.cases[0]), job.data, penalty=penalty, **settings)
+        for penalty in (None, lambda done: torch.tensor(100.0, requires_grad=True))
+    )
+    assert priced[0].train_loss == pytest.approx(plain[0].train_loss, rel=1e-6)
+    with pytest.raises(Diverged, match="the loss is inf"):
+        train(dense_network(job, job.plan.cases[0]), job.data, penalty=lambda done: torch.tensor(math.inf), **settings)

@@ -7,6 +7,11 @@ import pytest
 import torch
 from torch import nn
 
+from bench.estimate import Meter, Narrator, plan_seconds
+from bench.inputs import make_job
+from bench.options import parse_command
+from bench.stages import stages
+from methods import METHODS
 from methods.base import Pipeline, Refused, Task
 from methods.graph import trace
 from methods.layers import Mask, constraints, weights
@@ -49,6 +54,15 @@ def variational(**fields):
 
 def task(finetune=train, seed=0):
     return Task(finetune, lambda count: iter(images(48).split(16)), seed=seed)
+
+
+class Quiet:
+    """Says nothing of how far a run is."""
+
+    def say(self, text):
+        pass
+
+    step = case = lambda self, *_: None
 
 
 # The price
@@ -132,9 +146,10 @@ def test_those_of_most_noise_for_their_size_go_whatever_their_size():
                 layer.scaled.copy_(torch.tensor([[-20.0, 3, 4, 5, -9, -9]]) / layer.pace)
         return model.eval()
 
-    found = variational().compress(model, task(noisy_training))
+    job = Task(noisy_training, lambda count: iter(drawn(48, 6).split(16)))
+    found = variational().compress(model, job)
     assert (found.get_submodule(path).weight != 0).tolist() == [[True, False, False, False, True, True]]
-    found = variational(sparsity=1 / 6).compress(model, task(noisy_training))
+    found = variational(sparsity=1 / 6).compress(model, job)
     assert (found.get_submodule(path).weight != 0).tolist() == [[True, True, True, False, True, True]]
 
 
@@ -231,3 +246,26 @@ def test_without_a_sparsity_the_threshold_says_it_and_with_one_it_does_not():
     assert Prune(score="variational").target == 0
     assert Prune(score="variational", sparsity=0.3).target == 0.3
     assert Prune().target == 0.9
+
+
+def test_the_price_is_the_papers_over_the_number_of_images_and_rises_to_it():
+    prices = []
+
+    def watched(model, *, penalty=None, full=False, **_):
+        if full:
+            layers = [one for one in model.modules() if isinstance(one, NoisyLayer)]
+            whole = sum(float(one.price().detach()) for one in layers)
+            prices.extend(float(penalty(done).detach()) / whole * 48 for done in (0.0, 0.15, 0.3, 1.0))
+        return model.eval()
+
+    variational().compress(network(Plain), task(watched))  # has 48 images
+    assert prices == pytest.approx([0, 0.5, 1, 1], abs=1e-5)
+
+
+def test_on_few_images_a_network_still_learns_them_and_nearly_all_weights_go(tmp_path):
+    arguments = ["--net", "lenet300", "--dataset", "digits", "--epochs", "5", "--methods", "prune:score=variational"]
+    job = make_job(parse_command([*arguments, "--out", str(tmp_path), "--cache", str(tmp_path)]), METHODS, print)
+    narrator = Narrator(Quiet(), Meter(plan_seconds(job.plan, job.sizes, set(), set())))
+    (log,) = stages(job, job.plan.cases[1], narrator)[-1].steps
+    assert log.accuracy_after > 0.8
+    assert 0.9 < log.sparsity < 0.999

@@ -23,7 +23,7 @@ from torch.fx import GraphModule
 from methods.base import Refused, Task
 from methods.graph import modules_called, tensors_read
 from methods.layers import constrained_tensors, weights
-from methods.pruning.dependencies import PER_CHANNEL, WEIGHTED, Group, absent, find_groups, sides, without
+from methods.pruning.dependencies import WEIGHTED, Group, absent, find_groups, sides, without
 from methods.pruning.footprint import Footprint
 from methods.pruning.rates import normalised
 from methods.pruning.scores import SCORES, Stored
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from methods.pruning.prune import Prune
 
 DEFAULT_SPARSITY = 0.5
-_WITHIN = 0.02  # of the whole: how near to a target a network has to come where steps allow it
+_WITHIN = 0.02  # of the whole: how near to a `sparsity` that was asked for a network has to come, else it is refused
 _NEAR_ENOUGH = 0.001  # of the whole: single layers are adjusted until the total is as near
 _HALVINGS = 40
 
@@ -60,10 +60,12 @@ class Channels:
         return 1 - self._now(model) / self._whole
 
     def narrow(self, model: GraphModule, sparsity: float) -> GraphModule:
-        """A copy of `model` in which, as nearly as steps allow, the fraction `sparsity` is gone.
+        """A copy of `model` in which, as nearly as steps allow, the fraction `sparsity` is gone; within 2 % of the
+        whole where the settings ask for it.
 
         Raises:
-            Refused: no channel can go, the target is out of reach, or the network cannot be cut.
+            Refused: no channel can go, the target is out of reach or not to be had so nearly, or the network cannot be
+            cut.
         """
         settings = self._settings
         groups = [group for group in find_groups(model, self._images) if _in_scope(model, group, settings.layers)]
@@ -83,6 +85,7 @@ class Channels:
         scores = SCORES[settings.score](model, stored, self._task)
         ranks = None if settings.rates == "uniform" else ranked(groups, stored, self._ranking(model, stored, scores))
         kept = counts_for(levels, ranks, total, target, self._whole)
+        self._check_nearness(total(kept), sparsity)
         importance = [importance_of(group, stored, scores) for group in groups]
         triples = zip(importance, kept, groups, strict=True)
         return without(model, groups, [best(line, count, group.blocks) for line, count, group in triples], self._images)
@@ -100,6 +103,14 @@ class Channels:
             raise Refused(f"sparsity={self._settings.sparsity:g} of the {self._settings.of} is out of reach: at most "
                           f"{most:g} can go, as {self._settings.round_to} channels of each layer are kept at least: "
                           "lower sparsity or round_to")  # fmt: skip
+
+    def _check_nearness(self, left: float, sparsity: float) -> None:
+        """Raises: Refused, where what is asked for is not met; the steps on the way to it may be as they come."""
+        gone = 1 - left / self._whole
+        if sparsity == self._settings.sparsity and abs(gone - sparsity) > _WITHIN:
+            raise Refused(f"sparsity={sparsity:g} of the {self._settings.of} cannot be met within {100 * _WITHIN:g} % "
+                          f"of the whole in steps of {self._settings.round_to} channels: the nearest found is "
+                          f"{gone:.3f}: ask for that, or lower round_to")  # fmt: skip
 
 
 def uncuttable(model: GraphModule, settings: Prune) -> str | None:
@@ -120,12 +131,23 @@ def uncuttable(model: GraphModule, settings: Prune) -> str | None:
     tensors = [id(tensor) for layer in called.values() for tensor in layer.parameters()]
     if len(set(tensors)) < len(tensors):
         return "layers of it share tensors, which cannot be cut for one of them alone"
-    calls = Counter(str(node.target) for node in model.graph.nodes if node.op == "call_module")
-    for path, layer in called.items():
-        if calls[path] > 1 and isinstance(layer, (*WEIGHTED, *PER_CHANNEL)) and max(sides(layer)) > settings.round_to:
-            return f"{path} is called twice, and what channels go would have to suit both calls"
+    if (double := _reads_input_and_more(model, settings.round_to)) is not None:
+        return f"{double} is called twice, once on the network's input, whose channels stay, and once on others"
     names = {settings.score, *({settings.rates} & set(SCORES))}
     return next((why for name in sorted(names) if (why := SCORES[name].unsupported(model, stored))), None)
+
+
+def _reads_input_and_more(model: GraphModule, round_to: int) -> str | None:
+    """A layer that is called on channels of the network's input and again, of which some could go, or None."""
+    calls = Counter(str(node.target) for node in model.graph.nodes if node.op == "call_module")
+    reached = [node for node in model.graph.nodes if node.op == "placeholder"]
+    for node in reached:  # grows meanwhile
+        layer = model.get_submodule(str(node.target)) if node.op == "call_module" else None
+        if not isinstance(layer, WEIGHTED):
+            reached += [user for user in node.users if user not in reached]
+        elif calls[str(node.target)] > 1 and sides(layer)[1] > round_to:
+            return str(node.target)
+    return None
 
 
 def _in_scope(model: GraphModule, group: Group, layers: str) -> bool:
@@ -179,7 +201,8 @@ def counts_for(
     """How many channels of each group are left, so that their `total` is as near to `target` as it is found.
 
     One threshold on `ranks`, or one share of each group where there are none, is halved to the target and rounded to
-    `levels`; then single groups go one level up or down as long as that brings the total nearer.
+    `levels`; then single groups, or pairs where that is not near enough, go one level up or down as long as that brings
+    the total nearer.
     """
     every = torch.cat(list(ranks)).sort().values if ranks is not None else torch.empty(0)
 
@@ -196,9 +219,15 @@ def counts_for(
         middle = (low + high) / 2
         low, high = (middle, high) if total(at(middle)) > target else (low, middle)
     kept = min(at(low), at(high), key=lambda counts: abs(total(counts) - target))
-    while (off := abs(total(kept) - target)) > _NEAR_ENOUGH * whole:
-        nearest = min(_neighbours(kept, levels), key=lambda counts: abs(total(counts) - target))
-        if abs(total(nearest) - target) >= off:
+
+    def off(counts: Sequence[int]) -> float:
+        return abs(total(counts) - target)
+
+    while off(kept) > _NEAR_ENOUGH * whole:
+        nearest = min(_neighbours(kept, levels), key=off)
+        if off(nearest) >= off(kept) and off(kept) > _WITHIN * whole:  # two at a time, as one goes up and one down
+            nearest = min((far for near in _neighbours(kept, levels) for far in _neighbours(near, levels)), key=off)
+        if off(nearest) >= off(kept):
             break
         kept = nearest
     return kept

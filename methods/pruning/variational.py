@@ -26,7 +26,6 @@ from methods.pruning.scoring import Score, Stored
 
 _START = -10.0  # log variance that training begins with: all but no noise
 _PACE = 0.43  # for the square root of the images: with more images a weight's price is less, and so its gradient
-_PRICE = 5.0  # the paper's is 1, in trainings of hundreds of epochs; more gets there in a few
 _WARMUP = 0.3  # share of the training in which the price rises to its full height
 _MOST = 8.0  # log alpha beyond which the price no longer falls
 _LOUDEST = 0.0  # log variance that noise is held under, should a step overshoot
@@ -112,9 +111,8 @@ class Variational(Score):
         layers = list(dict.fromkeys(noisy.values()))
 
         def price(done: float) -> Tensor:
-            return (
-                _PRICE * min(1.0, done / _WARMUP) / max(1, images) * torch.stack([one.price() for one in layers]).sum()
-            )
+            # in full the bound of the paper: a higher price prunes beyond what the images bear, all where they are few
+            return min(1.0, done / _WARMUP) / max(1, images) * torch.stack([one.price() for one in layers]).sum()
 
         task.finetune(
             model,
