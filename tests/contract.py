@@ -267,6 +267,15 @@ LAWS = [
 ]
 
 
+def breach(law: Callable[[Trial], None], run: Trial) -> str:
+    """How `run` breaks a law, in words; empty where it keeps it."""
+    try:
+        law(run)
+    except AssertionError as broken:
+        return f"{law.__name__}: {broken}"
+    return ""
+
+
 def allowed(stages: tuple[CompressionMethod, ...]) -> bool:
     try:
         Pipeline(stages)

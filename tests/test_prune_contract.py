@@ -4,7 +4,7 @@ import pytest
 
 from methods.pruning import Prune
 from methods.pruning.scores import SCORES, TRAINING
-from tests.contract import BUDGET, LAWS, stays_within_the_budget, trial
+from tests.contract import BUDGET, LAWS, breach, stays_within_the_budget, trial
 
 CHOICES = {
     **{f"score={name}": Prune(score=name) for name in SCORES if name not in TRAINING},
@@ -20,7 +20,7 @@ CHOICES = {
 @pytest.mark.parametrize("law", LAWS, ids=lambda law: law.__name__)
 @pytest.mark.parametrize("name", CHOICES)
 def test_every_choice_keeps_every_law(name, law):
-    law(trial(CHOICES[name]))
+    assert breach(law, trial(CHOICES[name])) == ""
 
 
 STEPS = {
@@ -39,4 +39,4 @@ def test_what_trains_more_than_once_keeps_every_law_with_a_budget_for_each_time(
     if law is stays_within_the_budget:
         assert (len(run.spy.calls), run.spy.steps) == (steps, steps * BUDGET)
     else:
-        law(run)
+        assert breach(law, run) == ""
