@@ -15,10 +15,10 @@ from typing import ClassVar
 from torch.fx import GraphModule
 
 from methods.base import CompressionMethod, Effect, Pipeline, Task
-from methods.layers import LayerScope, WeightQuantizer, constrain, weights
+from methods.layers import LayerScope, weights
 from methods.layers.signed import BinaryWeights
-from methods.quantization.preparation import bits_of_layers, check_bits_fields, copied
-from methods.sharing.preparation import Vectors, check_lr_scale, finished, held_at_zero, why_not
+from methods.quantization.preparation import check_bits_fields, copied
+from methods.sharing.preparation import Vectors, check_lr_scale, finished, held_at_zero, hold_to_few, why_not
 
 _NO_ZERO = "its weights are a sign and a scale, and neither is zero: write ternary or cluster"
 
@@ -59,8 +59,5 @@ class Binary(CompressionMethod):
     def compress(self, model: GraphModule, task: Task) -> GraphModule:
         self.check(model)
         model = copied(model)
-        named = dict(model.named_modules())
-        for path, bits in bits_of_layers(model, self.layers, 1, self.first_last_bits).items():
-            for _, layer, name in list(weights(named[path])):
-                constrain(layer, name, WeightQuantizer(bits) if bits > 1 else BinaryWeights())
+        hold_to_few(model, self.layers, 1, self.first_last_bits, lambda _layer, _name: BinaryWeights())
         return finished(task.finetune(model, lr_scale=self.lr_scale), self.layers, self.vectors)

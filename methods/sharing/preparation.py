@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Literal
 
 import torch
@@ -19,6 +19,7 @@ from methods.layers import (
     Halve,
     LayerScope,
     Mask,
+    WeightQuantizer,
     constrain,
     constraints,
     original,
@@ -26,6 +27,7 @@ from methods.layers import (
     weights,
 )
 from methods.layers.codebooks import narrowest
+from methods.quantization.preparation import bits_of_layers
 from methods.quantization.preparation import why_not as why_not_quantized
 from methods.sharing.kmeans import clustered
 
@@ -50,6 +52,21 @@ def why_not(model: GraphModule, layers: LayerScope) -> str | None:
         if not bool(getattr(layer, name).isfinite().all()):
             return f"{path}.{name} holds values that are infinite or not numbers, which have no mean"
     return None
+
+
+def hold_to_few(
+    model: GraphModule,
+    layers: LayerScope,
+    bits: int,
+    first_last_bits: int,
+    make: Callable[[nn.Module, str], Constraint],
+) -> None:
+    """Constrains each stored tensor by what `make` returns for it, those of the first and last layer to the grid of
+    their bits where these are more than `bits`."""
+    named = dict(model.named_modules())
+    for path, own in bits_of_layers(model, layers, bits, first_last_bits).items():
+        for _, layer, name in list(weights(named[path])):
+            constrain(layer, name, WeightQuantizer(own) if own > bits else make(layer, name))
 
 
 def held_at_zero(layer: nn.Module, name: str) -> Tensor | None:

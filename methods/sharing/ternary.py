@@ -13,13 +13,14 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+from torch import nn
 from torch.fx import GraphModule
 
 from methods.base import CompressionMethod, Effect, Task
-from methods.layers import LayerScope, WeightQuantizer, constrain, original, weights
+from methods.layers import LayerScope, original
 from methods.layers.signed import TernaryWeights
-from methods.quantization.preparation import bits_of_layers, check_bits_fields, copied
-from methods.sharing.preparation import Vectors, check_lr_scale, finished, why_not
+from methods.quantization.preparation import check_bits_fields, copied
+from methods.sharing.preparation import Vectors, check_lr_scale, finished, hold_to_few, why_not
 
 _BITS = 2
 
@@ -56,14 +57,9 @@ class Ternary(CompressionMethod):
     def compress(self, model: GraphModule, task: Task) -> GraphModule:
         self.check(model)
         model = copied(model)
-        named = dict(model.named_modules())
-        for path, bits in bits_of_layers(model, self.layers, _BITS, self.first_last_bits).items():
-            for _, layer, name in list(weights(named[path])):
-                if bits > _BITS:
-                    constrain(layer, name, WeightQuantizer(bits))
-                else:
-                    weight, trained = getattr(layer, name), self.scales == "trained"
-                    ternary = TernaryWeights.of(weight, self.threshold, trained=trained)
-                    # what is frozen stays so
-                    constrain(layer, name, ternary.requires_grad_(original(layer, name).requires_grad))
+        hold_to_few(model, self.layers, _BITS, self.first_last_bits, self._ternary)
         return finished(task.finetune(model, lr_scale=self.lr_scale), self.layers, self.vectors)
+
+    def _ternary(self, layer: nn.Module, name: str) -> TernaryWeights:
+        made = TernaryWeights.of(getattr(layer, name), self.threshold, trained=self.scales == "trained")
+        return made.requires_grad_(original(layer, name).requires_grad)  # what is frozen stays so
