@@ -130,7 +130,11 @@ def test_a_run_killed_at_random_moments_and_resumed_gives_the_same_table(finishe
 
 def test_control_c_says_what_is_kept(tmp_path):
     line = [sys.executable, str(ROOT / "run_bench.py"), *RUN, "--epochs", "500", "--out", "run"]
-    process = subprocess.Popen(line, cwd=tmp_path, env=FEW_THREADS, stdout=subprocess.PIPE, text=True)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs ignore it, and pass that on
+    try:
+        process = subprocess.Popen(line, cwd=tmp_path, env=FEW_THREADS, stdout=subprocess.PIPE, text=True)
+    finally:
+        signal.signal(signal.SIGINT, before)
     deadline = time.monotonic() + 60
     while not list(tmp_path.glob("runs/.cache/snapshots/*")) and time.monotonic() < deadline:
         time.sleep(0.2)
