@@ -21,6 +21,7 @@ from matplotlib.ticker import MaxNLocator
 from bench.records import RunRecord
 from reports.rows import DENSE
 
+_PLACES = 7  # digits of a share of the figure that are kept
 # Okabe and Ito 2008 (jfly.uni-koeln.de/color) without yellow, which is too pale on white, and black, which is dense
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "h")
@@ -81,6 +82,16 @@ def settle(figure: Figure) -> None:
     if isinstance(figure.get_layout_engine(), ConstrainedLayoutEngine):
         figure.draw_without_rendering()
         figure.set_layout_engine("none")
+        _round_places(figure)
+
+
+def _round_places(figure: Figure) -> None:
+    """Takes off the last digits of where things stand: the solver of layouts goes through its variables in the order
+    of their addresses, so those digits differ from process to process, and ids in an SVG are hashes of all digits."""
+    for axes in figure.axes:
+        axes.set_position([round(float(side), _PLACES) for side in axes.get_position().bounds])
+    for text in figure.texts:
+        text.set_position(tuple(round(float(side), _PLACES) for side in text.get_position()))
 
 
 def save(figure: Figure, folder: Path, name: str) -> list[Path]:

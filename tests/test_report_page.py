@@ -9,6 +9,8 @@ import time
 from pathlib import Path
 
 import pytest
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from bench.records import RunRecord, write_json
 from reports import draw, load_run
@@ -137,6 +139,26 @@ def test_same_records_same_bytes_in_a_fresh_process_without_torch(tmp_path: Path
     names = {f"figures/{name}.{kind}" for name in FIGURES for kind in ("png", "svg")}
     assert set(here) == names | {"table.csv", "table.md", "table.tex", "ledger.csv", "report.md"}
     assert seconds < 12
+
+
+@pytest.mark.parametrize("nudge", [-3e-16, 2e-13])
+def test_last_digits_of_a_layout_change_no_figure(
+    nudge: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two processes may lay a figure out differently in the last digits, whose hashes are ids in an SVG."""
+    draw(example(), tmp_path / "here", title="t", command="c")
+    laid_out = ConstrainedLayoutEngine.execute
+
+    def nudged(self: ConstrainedLayoutEngine, figure: Figure) -> object:
+        grids = laid_out(self, figure)
+        for axes in figure.axes:
+            x, y, width, height = axes.get_position().bounds
+            axes._set_position((x + nudge, y - nudge, width - nudge, height + nudge))  # type: ignore[attr-defined]
+        return grids
+
+    monkeypatch.setattr(ConstrainedLayoutEngine, "execute", nudged)
+    draw(example(), tmp_path / "there", title="t", command="c")
+    assert digests(tmp_path / "here") == digests(tmp_path / "there")
 
 
 def test_page_names_only_files_that_exist(tmp_path: Path) -> None:
