@@ -17,7 +17,7 @@ from baselines.errors import UsageError, nearest
 from baselines.training import Recipe, default_recipe
 from bench.cache import StageCache
 from bench.estimate import Sizes
-from bench.grammar import Methods, parse_chains
+from bench.grammar import Chain, Methods, parse_chains
 from bench.job import Job, chosen_device, set_up_torch
 from bench.measure.macs import macs_of
 from bench.options import DATA_DIR, Command, Options
@@ -42,24 +42,32 @@ def make_job(command: Command, methods: Methods, complain: Callable[[str], None]
     data_dir = options.data_dir or DATA_DIR
     request = {"name": options.dataset, "data_dir": str(data_dir)}  # as typed: it goes into the file
     data = datasets.load(options.dataset, data_dir=data_dir, download=options.download)
-    recipe = make_recipe(options)
+    described = _describe_data(data)
 
-    def make_network(seed: int) -> torch.nn.Module:
+    def make_network(net: str, seed: int) -> torch.nn.Module:
+        own = _asked_for(options, net)
         return nets.build(
-            options.net,
+            net,
             classes=data.classes,
             input_shape=data.input_shape,
             seed=seed,
-            pretrained=options.pretrained,
-            weights=options.weights,
+            pretrained=own.pretrained,
+            weights=own.weights,
         )
 
+    def source_of(net: str) -> Source:
+        own = _asked_for(options, net)
+        return Source(_describe_net(own), described, make_recipe(own), device.partition(":")[0])
+
+    def chain_of(text: str) -> Chain | None:
+        return None if text == "dense" else parse_chains(text, methods, options.layers)[0]
+
     try:
-        macs = macs_of(trace(make_network(0)), data.input_shape)
+        macs = macs_of(trace(make_network(options.net, 0)), data.input_shape)
     except UntraceableError as error:
         raise UsageError(f"--net {options.net}: {error}; a network must be traceable by torch.fx") from error
     plan = make_plan(
-        Source(_describe_net(options), _describe_data(data), recipe, device.partition(":")[0]),
+        source_of(options.net),
         chains,
         seeds=options.seeds,
         runtimes=options.runtimes,
@@ -71,7 +79,13 @@ def make_job(command: Command, methods: Methods, complain: Callable[[str], None]
         raise UsageError(f"--out {options.out} is a file: give a folder")
     out = options.out or Path("runs") / f"{name}-{options.dataset.partition(':')[0]}-{plan.id[:8]}"
     sizes = Sizes(macs, data.count("train"), data.count("test"), device.startswith("cuda"))
-    return Job(plan, data, request, make_network, sizes, device, out, StageCache(options.cache, complain))
+    cache = StageCache(options.cache, complain)
+    return Job(plan, data, request, make_network, source_of, chain_of, sizes, device, out, cache)
+
+
+def _asked_for(options: Options, net: str) -> Options:
+    """The options as they hold for `net`: a checkpoint is that of `--net` alone."""
+    return options if net == options.net else dataclasses.replace(options, net=net, pretrained=False, weights=None)
 
 
 def make_recipe(options: Options) -> Recipe:

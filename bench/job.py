@@ -22,7 +22,8 @@ from bench.artifact import is_of_another_version
 from bench.cache import FOLDERS_OF_A_CACHE, StageCache
 from bench.environment import environment
 from bench.estimate import Sizes
-from bench.plan import Case, Plan
+from bench.grammar import Chain
+from bench.plan import Case, Plan, Source
 from bench.records import RecordError, RunRecord, read_record, write_json
 
 _FOLDERS_OF_A_RUN = ("records", "artifacts", "work", "figures")
@@ -37,7 +38,9 @@ class Job:
     plan: Plan
     data: ImageData
     data_request: dict[str, Any]  # arguments of baselines.data.load, as typed, so that a file opens the same data
-    make_network: Callable[[int], nn.Module]  # seed -> dense network before training
+    make_network: Callable[[str, int], nn.Module]  # (net as typed, seed) -> the network before training
+    source_of: Callable[[str], Source]  # net as typed -> where its dense network comes from
+    chain_of: Callable[[str], Chain | None]  # one chain as typed, None for "dense"
     sizes: Sizes
     device: str
     out: Path

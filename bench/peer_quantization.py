@@ -29,8 +29,8 @@ from bench.peer_page import RULE, Kind, Scored, group_section, summary_section
 from bench.runtimes import RUNTIMES, Session
 from bench.runtimes.onnxruntime import write_onnx
 from bench.runtimes.onnxruntime_session import OnnxSession
-from bench.stages import calibration_images
 from bench.study_page import made_at, made_by
+from bench.task import calibration_images
 
 _BATCH = 32  # images scored at once
 PROTOCOL = """Every file is scored over the whole test split. The peer quantises our export of the dense file with

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from baselines.training import evaluate
-from bench import artifact
 from bench.environment import environment
 from bench.estimate import Meter, Narrator, plan_seconds
+from bench.files import save_file
 from bench.job import Job, begun, finished, to_measure
 from bench.measure import Measured, Server, measure
 from bench.plan import Case
@@ -92,10 +92,8 @@ class Runner:
             results = {result.runtime: result for result in (*held.runtimes, *again)}
             return dataclasses.replace(held, runtimes=tuple(results.values()))
         made = stages(self.job, case, self.narrator)
-        shipped = artifact.ship(made[-1].model.cpu())
         path = self.job.artifact_path(case)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        artifact.save(shipped, path, self._metadata(case))
+        shipped = save_file(self.job, case, made[-1].model, path)
         validation = evaluate(shipped.to(self.job.device), self.job.data, "validation", device=self.job.device)
         measured = self._measure(case, path, case.runtimes)
         return dataclasses.replace(
@@ -147,23 +145,6 @@ class Runner:
             progress=on_step,
             server=self.server,
         )
-
-    def _metadata(self, case: Case) -> dict[str, Any]:
-        data = self.job.data
-        return {
-            "net": case.source.net["spec"],
-            "dataset": case.source.data["title"],
-            "classes": data.classes,
-            "class_names": list(data.class_names),
-            "input_shape": list(data.input_shape),
-            "mean": [float(value) for value in data.mean],
-            "std": [float(value) for value in data.std],
-            "chain": case.text,
-            "label": case.label,
-            "seed": case.seed,
-            "case_id": case.id,
-            "data": self.job.data_request,
-        }
 
 
 def summary(record: RunRecord) -> str:

@@ -19,23 +19,26 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import ClassVar, Protocol
+from typing import ClassVar, NewType, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.fx import GraphModule
 
 
 class Effect(enum.IntEnum):
     """What a method does to the stored tensors. Methods of a chain come in rising order of effect."""
 
+    MAKES_NETWORK = -1  # another network in place of the one that came in: a student, an ensemble
     REMOVES_CHANNELS = 0  # the same layers with fewer channels
     REPLACES_LAYERS = 1  # writes new stored tensors: the coefficients of a spectral layer
     ZEROS_WEIGHTS = 2  # holds some entries of stored tensors at zero
     LOWERS_PRECISION = 3  # maps stored tensors to few bits
 
 
+_DROPPED = "it would start from another network and drop what had been done"
 _WHY_NOT_AFTER = {
+    **{(effect, Effect.MAKES_NETWORK): _DROPPED for effect in Effect},
     (Effect.REPLACES_LAYERS, Effect.REMOVES_CHANNELS): "it would cut channels of layers that have been replaced",
     (Effect.ZEROS_WEIGHTS, Effect.REMOVES_CHANNELS): "it would cut channels of tensors whose entries were set to zero",
     (Effect.LOWERS_PRECISION, Effect.REMOVES_CHANNELS): "it would cut channels of tensors that were quantised",
@@ -46,6 +49,9 @@ _WHY_NOT_AFTER = {
     (Effect.REPLACES_LAYERS, Effect.REPLACES_LAYERS): "its layers have been replaced already",
 }
 
+
+NetName = NewType("NetName", str)  # a network as `--net` writes it
+ChainTexts = NewType("ChainTexts", str)  # chains of methods as `--methods` writes them; "dense" is one of none
 
 _AS_IT_IS: Mapping[str, float] = MappingProxyType({})
 
@@ -65,6 +71,22 @@ class CompressionStep:
     accuracy_after: float
 
 
+class Objective(ABC):
+    """What a training minimises in place of the cross entropy.
+
+    beside: what is trained along with the network and left behind afterwards, such as the regressors of hints.
+    """
+
+    beside: nn.Module | None = None
+
+    @abstractmethod
+    def __call__(self, model: GraphModule, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """The logits [n, classes] of `model` for `images` [n, c, h, w], and the loss, a mean over the batch.
+
+        Called in train mode under the recipe's autocast, once a step.
+        """
+
+
 class Finetune(Protocol):
     """The harness's training loop, bound to the data, the recipe's budget, the seed and the device."""
 
@@ -78,6 +100,9 @@ class Finetune(Protocol):
         at_step: Callable[[float], None] = _nothing,
         penalty: Callable[[float], Tensor] | None = None,
         start: float = 0.0,
+        objective: Objective | None = None,
+        subset: float = 1.0,
+        augment: bool = True,
     ) -> GraphModule:
         """Trains `model` in place for the recipe's fine-tuning epochs and returns it, in eval mode.
 
@@ -89,6 +114,9 @@ class Finetune(Protocol):
         another process.
         penalty: added to each step's loss, the mean cross entropy of the batch; called with the same share.
         start: share of the training left out at its beginning, in whole epochs; the rates are those of the rest.
+        objective: minimised in place of the mean cross entropy, which is logged all the same.
+        subset: share of the training images that is used, of each class the same share, always the same images.
+        augment: false leaves out the recipe's augmentation.
         """
         ...
 
@@ -137,6 +165,18 @@ def _made_anew(key: str, make: Callable[[], GraphModule]) -> GraphModule:
     return make()
 
 
+def _no_network(name: str) -> GraphModule:
+    raise Refused(f"no network {name} can be made here: leave the setting that names it out")
+
+
+def _no_chain(text: str, offset: int = 0) -> GraphModule:
+    raise Refused(f"{text} cannot be made here: leave the setting that names it out")
+
+
+def _no_file(text: str) -> int:
+    raise Refused(f"the file of {text} cannot be made here: leave the setting that names it out")
+
+
 def _no_past(_share: float) -> GraphModule:
     raise Refused("how the dense network was trained is not known here: leave rewinding out")
 
@@ -148,6 +188,12 @@ class Task:
     validate: share of the validation images that a network classifies right; not a number where there are none.
     log: takes the steps of methods that go on in steps.
     dense_at: the dense network as it was after a share of its training, in whole epochs; 0 is before training.
+    build: a network by its `NetName`, untrained, for the images and classes at hand.
+    network: a trained network: "dense" is the one that the chain began with, the path of an artifact the one in it, a
+    `NetName` one trained for the purpose under its recipe. Not to be changed.
+    compressed: what a chain makes of the dense network of this seed plus an offset; its epochs count as the caller's.
+    Not to be changed.
+    file_bytes: bytes of the file that a chain gives.
     """
 
     finetune: Finetune
@@ -159,6 +205,10 @@ class Task:
     log: Callable[[CompressionStep], None] = _no_log
     share: Share = _made_anew
     dense_at: Callable[[float], GraphModule] = _no_past
+    build: Callable[[str], GraphModule] = _no_network
+    network: Callable[[str], GraphModule] = _no_network
+    compressed: Callable[[str, int], GraphModule] = _no_chain
+    file_bytes: Callable[[str], int] = _no_file
 
     def generator(self) -> torch.Generator:
         """A fresh CPU generator seeded with `seed`: the only source of randomness a method may use."""

@@ -89,9 +89,11 @@ def _round_places(figure: Figure) -> None:
     """Takes off the last digits of where things stand: the solver of layouts goes through its variables in the order
     of their addresses, so those digits differ from process to process, and ids in an SVG are hashes of all digits."""
     for axes in figure.axes:
-        axes.set_position([round(float(side), _PLACES) for side in axes.get_position().bounds])
+        left, bottom, width, height = (round(float(side), _PLACES) for side in axes.get_position().bounds)
+        axes.set_position((left, bottom, width, height))
     for text in figure.texts:
-        text.set_position(tuple(round(float(side), _PLACES) for side in text.get_position()))
+        x, y = text.get_position()
+        text.set_position((round(float(x), _PLACES), round(float(y), _PLACES)))
 
 
 def save(figure: Figure, folder: Path, name: str) -> list[Path]:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from baselines.data import load
-from bench.stages import calibration_images
+from bench.task import calibration_images
 
 NOWHERE = Path("nowhere-at-all")
 

@@ -16,7 +16,7 @@ from bench.peer_page import Gap, Scored, gaps, group_section, summary_section, v
 from bench.peer_quantization import groups
 from bench.runtimes.onnxruntime import write_onnx
 from bench.runtimes.onnxruntime_session import OnnxSession
-from bench.stages import calibration_images
+from bench.task import calibration_images
 from methods.quantization import PTQ
 from tests.quantization_example import CONVOLUTIONS, LINEARS, SHAPE, Plain, Residual, images, network, task
 

@@ -14,7 +14,8 @@ from bench.estimate import Meter, Narrator, plan_seconds
 from bench.grammar import parse_chains
 from bench.inputs import make_job
 from bench.options import parse_command
-from bench.stages import dense_network, stages
+from bench.stages import stages
+from bench.task import build
 from methods import METHODS
 from methods.base import Task
 from methods.graph import trace
@@ -214,7 +215,7 @@ def test_rows_of_a_sweep_share_their_first_steps_and_come_out_as_if_alone(tmp_pa
         calls.append(settings["stage"])
         return train(*arguments, **settings)
 
-    monkeypatch.setattr("bench.stages.train", counted)
+    monkeypatch.setattr("bench.trainer.train", counted)
     job = job_of(tmp_path / "together", CHAINS)
     together = [made(job, index)[-1] for index in range(4)][1:]
     assert len(calls) == 1 + 1 + 1 + 2  # dense, then the steps that no row before has made
@@ -258,6 +259,10 @@ def test_what_a_gradual_schedule_tells_of_itself_survives_the_cache(tmp_path):
         assert 0 <= log.accuracy_after <= 1
 
 
+def untrained(job, case):
+    return build(job, case.seed, case.source.net["spec"])
+
+
 def test_the_dense_network_of_an_earlier_time_is_the_one_that_training_passed(tmp_path):
     job = job_of(tmp_path, "prune:rewind=weights:rewind_to=0.5")
     case = job.plan.cases[1]
@@ -266,7 +271,7 @@ def test_the_dense_network_of_an_earlier_time_is_the_one_that_training_passed(tm
     assert [log.epoch for log in pruned.training] == [2]  # the second of two epochs, at the dense training's rate
     assert pruned.training[0].lr == dense.training[1].lr
     recipe = case.source.recipe
-    expected = dense_network(job, case)
+    expected = untrained(job, case)
     train(expected, job.data, stage="x", epochs=2, lr=recipe.lr, recipe=recipe, seed=case.seed, until=0.5)
     found = (tmp_path / "cache" / "stages").glob("*.nnc")
     held = [job.cache.load(path.stem).model.state_dict() for path in found]
@@ -280,7 +285,7 @@ def test_the_dense_network_of_an_earlier_time_is_the_one_that_training_passed(tm
 def test_training_in_two_halves_sees_the_same_images_at_the_same_rates(tmp_path):
     job = job_of(tmp_path, "half")
     recipe = dataclasses.replace(job.plan.cases[0].source.recipe, momentum=0.0)
-    whole, halves = (dense_network(job, job.plan.cases[0]) for _ in range(2))
+    whole, halves = (untrained(job, job.plan.cases[0]) for _ in range(2))
     settings = {"stage": "x", "epochs": 4, "lr": recipe.lr, "recipe": recipe, "seed": 0}
     train(whole, job.data, **settings)
     train(halves, job.data, until=0.5, **settings)
@@ -294,7 +299,7 @@ def test_a_penalty_is_part_of_what_is_minimised(tmp_path):
     recipe = job.plan.cases[0].source.recipe
     norms, shares = [], []
     for weight in (0.0, 1.0):
-        model = dense_network(job, job.plan.cases[0])
+        model = untrained(job, job.plan.cases[0])
 
         def penalty(done, model=model, weight=weight):
             shares.append(done)
@@ -312,9 +317,9 @@ def test_the_loss_that_is_logged_is_the_cross_entropy_without_a_penalty(tmp_path
     recipe = job.plan.cases[0].source.recipe
     settings = {"stage": "x", "epochs": 1, "lr": 0.05, "recipe": recipe, "seed": 0}
     plain, priced = (
-        train(dense_network(job, job.plan.cases[0]), job.data, penalty=penalty, **settings)
+        train(untrained(job, job.plan.cases[0]), job.data, penalty=penalty, **settings)
         for penalty in (None, lambda done: torch.tensor(100.0, requires_grad=True))
     )
     assert priced[0].train_loss == pytest.approx(plain[0].train_loss, rel=1e-6)
     with pytest.raises(Diverged, match="the loss is inf"):
-        train(dense_network(job, job.plan.cases[0]), job.data, penalty=lambda done: torch.tensor(math.inf), **settings)
+        train(untrained(job, job.plan.cases[0]), job.data, penalty=lambda done: torch.tensor(math.inf), **settings)

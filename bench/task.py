@@ -1,0 +1,138 @@
+"""What a method sees of the job: the harness's side of `methods.base.Task`."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+from torch.fx import GraphModule
+
+from baselines.data import ImageData
+from baselines.training import evaluate
+from bench import artifact
+from bench.cache import Stage
+from bench.files import save_file
+from bench.job import Job
+from bench.plan import Case, content_id
+from bench.trainer import Trainer
+from methods.base import Refused, Task
+from methods.graph import trace
+
+_CALIBRATION_BATCH = 64
+Make = Callable[[Case], list[Stage]]  # the dense network of a case and what each stage makes of it
+
+
+def task_for(trainer: Trainer, before: str, make: Make) -> Task:
+    """What a method sees of the job; before: id of the network that it compresses; make: other cases' networks."""
+    job, case = trainer.job, trainer.case
+    recipe = case.source.recipe
+
+    def finetune(model: GraphModule, *, lr_scale: float = 1.0, full: bool = False, **settings: Any) -> GraphModule:
+        epochs, lr = (recipe.epochs, recipe.lr) if full else (recipe.finetune_epochs, recipe.finetune_lr)
+        return trainer.train(model.to(job.device), epochs, lr * lr_scale, **settings)
+
+    def examples(count: int) -> Iterator[tuple[Tensor, Tensor]]:
+        return training_examples(job.data, count, seed=case.seed, device=job.device)
+
+    return Task(
+        finetune,
+        lambda count: calibration_images(job.data, count, seed=case.seed, device=job.device),
+        seed=case.seed,
+        device=job.device,
+        examples=examples,
+        validate=lambda model: evaluate(model.to(job.device), job.data, "validation", device=job.device),
+        log=trainer.log,
+        share=functools.partial(trainer.share, before),
+        dense_at=functools.partial(_dense_at, trainer),
+        build=functools.partial(build, job, case.seed),
+        network=functools.partial(_network, trainer, make),
+        compressed=functools.partial(_compressed, trainer, make),
+        file_bytes=functools.partial(_file_bytes, trainer, make),
+    )
+
+
+def build(job: Job, seed: int, net: str) -> GraphModule:
+    """A network before training, on the job's device."""
+    return trace(job.make_network(net, seed)).to(job.device)
+
+
+def _network(trainer: Trainer, make: Make, name: str) -> GraphModule:
+    """A trained network by name: the case's dense one, an artifact's, or one trained under its own recipe.
+
+    Raises:
+        Refused: the artifact cannot be read, or is not for the images and classes at hand.
+    """
+    job, case = trainer.job, trainer.case
+    if name.endswith(".nnc"):
+        return _from_file(job, name)
+    source = case.source if name == "dense" else job.source_of(name)
+    with trainer.elsewhere():
+        made = make(dataclasses.replace(case, source=source, chain=None))
+    return made[-1].model.to(job.device)
+
+
+def _from_file(job: Job, path: str) -> GraphModule:
+    try:
+        found = artifact.load(Path(path))
+    except (artifact.ArtifactError, OSError) as error:
+        raise Refused(f"{path} cannot be read: {error}") from error
+    asked = (job.data.classes, list(job.data.input_shape))
+    held = (found.metadata.get("classes"), found.metadata.get("input_shape"))
+    if held != asked:
+        raise Refused(f"{path} is for (classes, image shape) {held}, the data have {asked}: take a file made on them")
+    return found.model.to(job.device)
+
+
+def _compressed(trainer: Trainer, make: Make, text: str, offset: int = 0) -> GraphModule:
+    case = trainer.case
+    other = dataclasses.replace(case, chain=trainer.job.chain_of(text), seed=case.seed + offset)
+    with trainer.elsewhere():
+        made = make(other)
+    trainer.adopt(made[1 if not offset else 0 :])  # the dense network of this seed was there before the stage
+    return made[-1].model.to(trainer.job.device)
+
+
+def _file_bytes(trainer: Trainer, make: Make, text: str) -> int:
+    other = dataclasses.replace(trainer.case, chain=trainer.job.chain_of(text))
+    with trainer.elsewhere(), tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "row.nnc"
+        save_file(trainer.job, other, make(other)[-1].model, path)
+        return path.stat().st_size
+
+
+def _dense_at(owner: Trainer, share: float) -> GraphModule:
+    """The dense network after a share of its training, which is done again where the cache does not hold it: no epoch
+    of it counts, since training could have kept it."""
+    job, case = owner.job, owner.case
+    recipe = case.source.recipe
+    epochs = round(share * recipe.epochs)
+    stage_id = content_id({"dense": case.source.dense_id(case.seed), "epochs": epochs})
+    found = job.cache.load(stage_id)
+    if found is None:
+        trainer = Trainer(job, case, owner.narrator, stage_id, "dense, for rewinding")
+        started = time.monotonic()
+        model = trainer.train(build(job, case.seed, case.source.net["spec"]), recipe.epochs, recipe.lr, until=share)
+        found = trainer.result(model, started)
+        job.cache.store(stage_id, found)
+    return found.model.to(job.device)
+
+
+def training_examples(data: ImageData, count: int, *, seed: int, device: str) -> Iterator[tuple[Tensor, Tensor]]:
+    """Batches [n, c, h, w] and labels [n] of at most `count` training images, of all classes, without augmentation."""
+    batches = data.train_batches(_CALIBRATION_BATCH, device=device, seed=seed, epoch=0, augment=False)
+    for images, labels in batches:
+        if count <= 0:
+            return
+        yield images[:count], labels[:count]
+        count -= len(images)
+
+
+def calibration_images(data: ImageData, count: int, *, seed: int, device: str) -> Iterator[Tensor]:
+    """The images alone of `training_examples`, batches [n, c, h, w]."""
+    return (images for images, _ in training_examples(data, count, seed=seed, device=device))
