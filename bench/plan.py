@@ -9,7 +9,7 @@ from typing import Any
 
 from baselines.training import Recipe
 from bench.grammar import Chain, Stage
-from bench.records import SCHEMA
+from bench.records import SCHEMA, Role
 
 RESULTS = 5  # raised when code changes what methods return: stages cached before it are then not taken for theirs
 _DENSE_FIELDS_LEFT_OUT = ("finetune_epochs", "finetune_lr")  # the dense network does not depend on them
@@ -60,6 +60,8 @@ class Case:
     seed: int
     runtimes: tuple[str, ...]
     threads: int
+    role: Role = "asked"  # neither this nor the next is part of the id: the row is the same
+    control_of: tuple[str, ...] = ()
 
     @property
     def label(self) -> str:

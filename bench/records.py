@@ -17,6 +17,11 @@ from typing import Any, Literal, TypeVar
 SCHEMA = 1
 ALIKE = 0.995  # share of test predictions in common from which on two runtimes are taken to compute the same
 Status = Literal["ok", "failed", "refused"]
+# Why a row is there: asked for, or added to be compared with. "longer": dense, trained for as many extra epochs;
+# "small": a narrower dense network of the same bytes; "random": pruned at random at the same layer-wise rates; "half":
+# 16-bit dense; "xz": the dense file by a general compressor; "untaught": the student without its teacher; "part": a
+# method of a chain alone; "order": a chain in another order.
+Role = Literal["asked", "longer", "small", "random", "half", "xz", "untaught", "part", "order"]
 Record = TypeVar("Record")
 SIMULATED_INT8 = "int8 simulated"  # notes on kernels by which reports tell what happened
 FORMS_WEIGHTS = "some of them form weights anew in each pass"
@@ -155,6 +160,8 @@ class RunRecord:
     nonzero_macs: int | None = None  # of `macs`, those by a weight that is not zero; None in records from before
     steps: tuple[StepLog, ...] = ()  # of stages that go on in steps
     weight_bytes: int | None = None  # of all stored parameters as dense codes of their width, zeros included
+    role: Role = "asked"  # records from before have no other
+    control_of: tuple[str, ...] = ()  # canonical texts of the chains that a row which was not asked for belongs to
 
 
 def write_json(data: Any, path: Path) -> None:

@@ -83,6 +83,8 @@ class Runner:
             seed=case.seed,
             recipe=dataclasses.asdict(source.recipe),
             status="ok",
+            role=case.role,
+            control_of=case.control_of,
             environment=environment() | {"device": self.job.device, "threads": case.threads},
         )
 
