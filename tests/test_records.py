@@ -95,6 +95,8 @@ EXAMPLE = """
 # fields since, and what they are in a record from before
 ADDED: dict[str, Any] = {
     "steps": (),
+    "role": "asked",
+    "control_of": (),
     "kernel_counts": (),
     "kernel_notes": (),
     "nonzero_macs": None,
