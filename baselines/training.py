@@ -9,41 +9,26 @@ validation is only watched.
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
-import os
-import pickle
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.fx import GraphModule
 
 from baselines.data.base import ImageData, SplitName
-from baselines.errors import first_line
 from baselines.precision import autocast_for
 from baselines.recipes import Recipe, default_recipe
+from baselines.snapshots import Epoch, Running, resume, save
+from methods.base import Objective
 
 _START_DIVISOR = 25  # the warm-up begins at peak / 25
 _CHECKED_EVERY = 20  # steps between looks at the loss on a GPU, each of which waits for it
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """What one epoch did; accuracies in [0, 1], `lr` the rate of its last step."""
-
-    stage: str
-    epoch: int  # from 1
-    epochs: int
-    lr: float
-    train_loss: float  # mean cross entropy
-    train_accuracy: float
-    validation_accuracy: float
-    seconds: float
-    samples: int
 
 
 class Diverged(RuntimeError):
@@ -73,6 +58,9 @@ def train(
     penalty: Callable[[float], Tensor] | None = None,
     start: float = 0.0,
     until: float = 1.0,
+    objective: Objective | None = None,
+    subset: float = 1.0,
+    augment: bool = True,
     device: str = "cpu",
     snapshot: Path | None = None,
     on_epoch: Callable[[Epoch], None] | None = None,
@@ -84,45 +72,68 @@ def train(
     lr: the peak. recipe: everything but the epochs and the peak. decay: factors on its weight decay, by name of
     parameter. at_step: called before each step with the share of all steps that are done. penalty: added to the loss,
     called with the same share. start, until: shares of the training between which it runs, in whole epochs.
+    objective: minimised in place of the cross entropy, which is logged all the same; what it trains beside the model
+    is in its snapshots. subset: share of the training images that is used. augment: false leaves augmentation out.
     snapshot: file kept after each epoch and gone on from.
     on_epoch: called with each epoch trained in this sitting. on_batch: called with (epoch, batches done, batches).
     on_note: called with a line about a snapshot that cannot be used; training then starts over.
 
     Raises:
         Diverged: the loss is infinite or not a number.
+        Refused: the subset leaves a class fewer than two images.
     """
     model.to(device)
-    optimizer = make_optimizer(model, recipe, decay or {})
+    recipe = replace(recipe, augment=recipe.augment and augment)
+    data = data.subset(subset) if subset < 1 else data
+    beside = (objective and objective.beside) or nn.Identity()
+    optimizer = make_optimizer(model, recipe, decay or {}, beside.to(device))
     first, last = round(start * epochs), round(until * epochs)
-    run = {"stage": stage, "epochs": epochs, "first": first, "lr": lr, "seed": seed, "recipe": asdict(recipe)}
-    logs = _resume(snapshot, run, model, optimizer, device, on_note or (lambda _: None))
+    run = {"stage": stage, "epochs": epochs, "first": first, "lr": lr, "seed": seed, "recipe": asdict(recipe),
+           "subset": subset}  # fmt: skip
+    running = Running(run, model, beside, optimizer)
+    logs = resume(snapshot, running, device, on_note or (lambda _: None))
     with _deterministic(recipe.deterministic):
         for number in range(first + len(logs) + 1, last + 1):
             started = time.perf_counter()
             rates = _rates(number, epochs, data.steps(recipe.batch_size), lr, recipe.warmup)
             schedule = _Schedule(rates, number - 1, epochs, at_step or (lambda _: None), penalty)
             loss, accuracy, samples = _train_epoch(
-                model, data, optimizer, schedule, recipe, seed, number, device, on_batch
+                model, data, optimizer, _forward(model, objective), schedule, recipe, seed, number, device, on_batch
             )
             validation = evaluate(model, data, "validation", device=device)
             seconds = time.perf_counter() - started
             log = Epoch(stage, number, epochs, rates[-1], loss, accuracy, validation, seconds, samples)
             logs.append(log)
             if snapshot:
-                _save(snapshot, run, model, optimizer, logs)
+                save(snapshot, running, logs)
             if on_epoch:
                 on_epoch(log)
     model.eval()
     return logs
 
 
-def make_optimizer(model: nn.Module, recipe: Recipe, decay: Mapping[str, float] | None = None) -> torch.optim.SGD:
+_Forward = Callable[[Tensor, Tensor], tuple[Tensor, Tensor | None]]  # (images, labels) -> logits, what is minimised
+
+
+def _forward(model: nn.Module, objective: Objective | None) -> _Forward:
+    """What a step computes: the logits, and the objective's loss, None for the cross entropy."""
+    if objective is None:
+        return lambda images, _: (model(images), None)
+    assert isinstance(model, GraphModule), "objectives are for traced networks"
+    return functools.partial(objective, model)
+
+
+def make_optimizer(
+    model: nn.Module, recipe: Recipe, decay: Mapping[str, float] | None = None, beside: nn.Module | None = None
+) -> torch.optim.SGD:
     """SGD over what `model` trains; tensors of one axis (biases, norms) are not decayed.
 
     decay: factors on the recipe's weight decay, by name of parameter; of one under constraints, the name it had before.
+    beside: trained along with the model.
     """
     groups: dict[float, list[nn.Parameter]] = {recipe.weight_decay: [], 0.0: []}
-    for name, tensor in model.named_parameters():
+    along = beside.named_parameters(prefix="beside") if beside else ()
+    for name, tensor in (*model.named_parameters(), *along):
         if not tensor.requires_grad:
             continue
         plain = name.replace("parametrizations.", "").removesuffix(".original")
@@ -165,6 +176,7 @@ def _train_epoch(
     model: nn.Module,
     data: ImageData,
     optimizer: torch.optim.Optimizer,
+    forward: _Forward,
     schedule: _Schedule,
     recipe: Recipe,
     seed: int,
@@ -185,9 +197,9 @@ def _train_epoch(
         for step, (images, labels) in enumerate(batches):  # [n, c, h, w], [n]
             schedule.begin(step, optimizer)
             with autocast_for(recipe.precision, device):
-                logits = model(images)  # [n, classes]
+                logits, aim = forward(images, labels)  # [n, classes], a number or None
             entropy = F.cross_entropy(logits.float(), labels, label_smoothing=recipe.label_smoothing)
-            loss = schedule.loss(step, entropy)
+            loss = schedule.loss(step, entropy if aim is None else aim)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             if recipe.clip_norm:
@@ -235,56 +247,6 @@ def _deterministic(wanted: bool) -> Iterator[None]:
         yield
     finally:
         torch.use_deterministic_algorithms(before)
-
-
-def _save(
-    path: Path, run: dict[str, Any], model: nn.Module, optimizer: torch.optim.Optimizer, logs: list[Epoch]
-) -> None:
-    """Writes the snapshot whole or not at all. Not forced to the disk: one that a power cut damages is passed over."""
-    held = {
-        "run": run,
-        "model": model.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "logs": [asdict(log) for log in logs],
-    }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    with part.open("wb") as file:
-        torch.save(held, file)
-    os.replace(part, path)
-
-
-def _resume(
-    path: Path | None,
-    run: dict[str, Any],
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    device: str,
-    on_note: Callable[[str], None],
-) -> list[Epoch]:
-    """Brings model and optimiser to the snapshot's state; the epochs it has seen, none if it cannot be used."""
-    if path is None or not path.is_file():
-        return []
-    try:
-        held = torch.load(path, map_location=device, weights_only=True)
-        if held["run"] != run:
-            on_note(f"{path} is the snapshot of another training: starting over")
-            return []
-        _check_fits(model.state_dict(), held["model"])
-        logs = [Epoch(**{field.name: log[field.name] for field in fields(Epoch)}) for log in held["logs"]]
-        optimizer.load_state_dict(held["optimizer"])
-        model.load_state_dict(held["model"])
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, KeyError, TypeError, ValueError) as error:
-        on_note(f"{path} is damaged ({first_line(error)}): starting over")
-        optimizer.state.clear()
-        return []
-    return logs
-
-
-def _check_fits(own: dict[str, Tensor], held: dict[str, Tensor]) -> None:
-    """Everything that loading would refuse half-way is refused before the first tensor is written."""
-    if own.keys() != held.keys() or any(own[name].shape != held[name].shape for name in own):
-        raise ValueError("its tensors are not this network's")
 
 
 __all__ = ["Diverged", "Epoch", "Recipe", "default_recipe", "evaluate", "learning_rate", "make_optimizer", "train"]

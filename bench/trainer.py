@@ -37,10 +37,10 @@ class Trainer:
     _here_s: float = 0.0  # seconds of this sitting's epochs, and of what other cases' networks took
     _taken_s: float = 0.0  # seconds beside epochs of what another row had made
 
-    def train(self, model: GraphModule, epochs: int, lr: float, **settings: Any) -> GraphModule:
-        """Trains `model`; settings: further ones of `baselines.training.train`."""
+    def train(self, model: GraphModule, epochs: int, lr: float, *, subset: float = 1.0, **settings: Any) -> GraphModule:
+        """Trains `model`; subset, settings: as of `baselines.training.train`."""
         job, meter = self.job, self.narrator.meter
-        spent, share = meter.case_s, job.sizes.train_s(epochs)
+        spent, share = meter.case_s, subset * job.sizes.train_s(epochs)
         latest = "no epoch yet"
 
         def on_epoch(log: Epoch) -> None:
@@ -59,6 +59,7 @@ class Trainer:
             epochs=epochs,
             lr=lr,
             recipe=self.case.source.recipe,
+            subset=subset,
             **settings,
             seed=self.case.seed + _SEEDS_APART * self.calls,
             device=job.device,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -59,6 +59,14 @@ class ArrayData(ImageData):
 
     def count(self, split: SplitName) -> int:
         return len(self.splits[split].labels)
+
+    def labels(self, split: SplitName) -> Indices:
+        return self.splits[split].labels
+
+    def take(self, chosen: Indices) -> ArrayData:
+        train = self.splits["train"]
+        part = Split(np.ascontiguousarray(train.padded[chosen]), train.labels[chosen], train.border)
+        return replace(self, splits={**self.splits, "train": part})
 
     def batches(self, split: SplitName, batch_size: int, *, device: str) -> Iterator[tuple[Tensor, Tensor]]:
         images, labels = self.splits[split].images, self.splits[split].labels

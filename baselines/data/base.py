@@ -11,13 +11,14 @@ import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
 from baselines.errors import UsageError
+from methods.base import Refused
 
 SplitName = Literal["train", "validation", "test"]
 Indices = NDArray[np.int64]
@@ -61,6 +62,27 @@ class ImageData(ABC):
     @abstractmethod
     def batches(self, split: SplitName, batch_size: int, *, device: str) -> Iterator[tuple[Tensor, Tensor]]:
         """A part in fixed order without augmentation: images [n, c, h, w] float32 normalised, labels [n] int64."""
+
+    @abstractmethod
+    def labels(self, split: SplitName) -> Indices:
+        """The classes [n] of a part's images, in the order of `batches`."""
+
+    @abstractmethod
+    def take(self, chosen: Indices) -> Self:
+        """The same data with only these images of the training part; mean and deviation stay."""
+
+    def subset(self, share: float) -> Self:
+        """The same data with that share of the training images, of each class the same, always the same images.
+
+        Raises:
+            Refused: a class would have fewer than two.
+        """
+        labels = self.labels("train")
+        _, chosen = stratified(labels, share)
+        before, after = (np.bincount(some, minlength=self.classes) for some in (labels, labels[chosen]))
+        if few := [name for name, had, has in zip(self.class_names, before, after, strict=True) if had and has < 2]:
+            raise Refused(f"subset={share} leaves class {few[0]!r} fewer than two training images: take a larger share")
+        return self.take(chosen)
 
     def steps(self, batch_size: int) -> int:
         """Batches in an epoch of `train_batches`."""

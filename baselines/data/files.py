@@ -6,7 +6,7 @@ import hashlib
 import importlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -53,6 +53,14 @@ class FileData(ImageData):
 
     def count(self, split: SplitName) -> int:
         return len(self.splits[split].labels)
+
+    def labels(self, split: SplitName) -> Indices:
+        return self.splits[split].labels
+
+    def take(self, chosen: Indices) -> FileData:
+        train = self.splits["train"]
+        part = Files([train.paths[index] for index in chosen], train.labels[chosen])
+        return replace(self, splits={**self.splits, "train": part})
 
     def batches(self, split: SplitName, batch_size: int, *, device: str) -> Iterator[tuple[Tensor, Tensor]]:
         count = self.count(split)
