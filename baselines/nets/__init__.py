@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from baselines.errors import UsageError, first_line, nearest
-from baselines.nets import classic, external, residual, vision
+from baselines.nets import classic, external, residual, students, vision
 from baselines.nets.spec import NetSpec, parse_net, typed_options
 from baselines.nets.weights import load_weights
 
@@ -41,6 +41,9 @@ NETS: dict[str, Net] = {
     "resnet8": Net("ResNet-8 of MLPerf Tiny; 78 K parameters", residual.resnet8),
     "wrn": Net("wide ResNet, WRN-16-8 unless told; 10,961,370 parameters at 3x32x32", residual.wrn,
                {"depth": int, "width": int}),
+    "student": Net("a student of any size; student:widths=32-64-96-128:kernel=3:hidden=0:dropout=0", students.student,
+                   students.OPTIONS),
+    **{name: Net(one.summary, one, {"dropout": float}) for name, one in students.STUDENTS.items()},
 }  # fmt: skip
 
 
