@@ -5,6 +5,9 @@ CHAIN  = STAGE ("+" STAGE)*            run in this order
 STAGE  = NAME (":" KEY "=" VALUES)*
 VALUES = VALUE ("/" VALUE)*            one row a value
 VALUE  = text without , + : / or text in single or double quotes
+
+A value that names networks may stand for several (a scan of students): one row each. KEYs are the hyperparameters of
+the method, and of a wrapper, such as a teacher's settings, where the method has none of that name.
 """
 
 from __future__ import annotations
@@ -13,14 +16,29 @@ import dataclasses
 import itertools
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from baselines.errors import UsageError, nearest
-from methods.base import CompressionMethod, Pipeline
+from methods.base import CompressionMethod, NetName, Pipeline, TeacherName, Wrapper, standing
 
 Methods = Mapping[str, type[CompressionMethod]]
+
+
+@dataclass(frozen=True)
+class Named:
+    """A network that a setting names. content: hash of what it hangs on and the name does not tell, or empty."""
+
+    text: str
+    content: str = ""
+
+
+Networks = Callable[[str, bool], tuple[Named, ...]]  # (as typed, whether trained) -> what it stands for
+
+
+def _as_typed(text: str, trained: bool) -> tuple[Named, ...]:
+    return (Named(text),)
 
 
 @dataclass(frozen=True)
@@ -30,12 +48,27 @@ class Stage:
     name: str
     method: CompressionMethod
     label: str  # as typed: the name and what was set
+    contents: tuple[str, ...] = ()  # hashes of what its settings name and their text does not tell
 
     @property
     def text(self) -> str:
-        """Canonical: every hyperparameter, in the order of the fields, defaults included."""
-        fields = dataclasses.fields(self.method)
-        return ":".join([self.name, *(f"{field.name}={getattr(self.method, field.name)}" for field in fields)])
+        """Canonical: every hyperparameter, in the order of the fields, defaults included, and of a wrapper."""
+        return ":".join([self.name, *(f"{key}={quoted(str(value))}" for key, value in _settings(self.method))])
+
+
+def _settings(method: CompressionMethod) -> Iterator[tuple[str, Any]]:
+    if isinstance(method, Wrapper):
+        yield from _settings(method.method)
+    for field in dataclasses.fields(method):
+        if not isinstance(value := getattr(method, field.name), CompressionMethod):
+            yield field.name, value
+
+
+def quoted(text: str) -> str:
+    """`text` as a VALUE that stands for it alone."""
+    if not any(letter in text for letter in ",+:/"):
+        return text
+    return f'"{text}"' if "'" in text else f"'{text}'"
 
 
 @dataclass(frozen=True)
@@ -53,10 +86,11 @@ class Chain:
         return "+".join(stage.label for stage in self.stages)
 
 
-def parse_chains(text: str, methods: Methods, layers: str = "all") -> tuple[Chain, ...]:
+def parse_chains(text: str, methods: Methods, layers: str = "all", networks: Networks = _as_typed) -> tuple[Chain, ...]:
     """The chains that `--methods text` asks for, in order, each once.
 
     layers: what methods with a field `layers` take where the text does not set it.
+    networks: what a name of networks stands for; raises UsageError for one that there is not.
 
     Raises:
         UsageError: unknown names or keys, values of the wrong type or out of range, orders that cannot work.
@@ -65,7 +99,7 @@ def parse_chains(text: str, methods: Methods, layers: str = "all") -> tuple[Chai
     for item in _split(text, ","):
         if not item.strip():
             raise UsageError(f"--methods {text!r} has an empty entry: write chains as dct,prune:sparsity=0.9+qat")
-        stages = [_expand(stage.strip(), methods, layers) for stage in _split(item, "+")]
+        stages = [_expand(stage.strip(), methods, layers, networks) for stage in _split(item, "+")]
         for combination in itertools.product(*stages):
             chain = Chain(tuple(combination))
             try:
@@ -78,9 +112,12 @@ def parse_chains(text: str, methods: Methods, layers: str = "all") -> tuple[Chai
 
 def _order_error(chain: Chain) -> str | None:
     for index, stage in enumerate(chain.stages):
-        for earlier in chain.stages[:index]:
-            if why := stage.method.cannot_follow(earlier.method):
-                return f"{stage.name} cannot come after {earlier.name}, {why}; change their order or leave one out"
+        names = {id(earlier.method): earlier.name for earlier in chain.stages[:index]}
+        for earlier in standing([one.method for one in chain.stages[:index]]):
+            if why := stage.method.cannot_follow(earlier):
+                return (
+                    f"{stage.name} cannot come after {names[id(earlier)]}, {why}; change their order or leave one out"
+                )
     return None
 
 
@@ -100,37 +137,77 @@ def _split(text: str, separator: str) -> list[str]:
     return [*parts, text[start:]]
 
 
-def _expand(text: str, methods: Methods, layers: str) -> list[Stage]:
+def _expand(text: str, methods: Methods, layers: str, networks: Networks) -> list[Stage]:
     """All stages that one stage's text stands for."""
     name, *settings = _split(text, ":")
     if name not in methods:
         shown = f"unknown method {name!r}" if name else f"a chain has an empty stage in {text!r}"
         raise UsageError(f"{shown}: {nearest(name, methods)} (--list shows them all)")
     kind = methods[name]
-    hints = typing.get_type_hints(kind)
-    known = [field.name for field in dataclasses.fields(kind)]
-    values: dict[str, list[tuple[str, Any]]] = {}
+    wrapper = _wrapper(kind, methods)
+    own, around = _hyperparameters(kind), _hyperparameters(wrapper) if wrapper else {}
+    hints = {**around, **own}
+    values: dict[str, list[_Value]] = {}
     for setting in settings:
         key, equals, typed = setting.partition("=")
         if not equals:
             raise UsageError(f"{setting!r} in {text!r} is not key=value: write {name}:{key or 'key'}=value")
-        if key not in known:
-            hint = nearest(key, known) if known else "it has none"
+        if key not in hints:
+            hint = nearest(key, hints) if hints else "it has none"
             raise UsageError(f"{name} has no hyperparameter {key!r}: {hint}")
         if key in values:
             raise UsageError(f"{key} is set twice in {text!r}: for one row each write {key}=a/b")
-        parts = [part.strip() for part in _split(typed, "/")]
-        values[key] = [(part, convert(_unquote(part), hints[key], f"{name}:{key}")) for part in parts]
-    defaults = {"layers": layers} if "layers" in known and "layers" not in values else {}
+        values[key] = [value for part in _split(typed, "/")
+                       for value in _values(part.strip(), hints[key], f"{name}:{key}", networks)]  # fmt: skip
+    defaults = {"layers": layers} if "layers" in own and "layers" not in values else {}
     stages = []
     for combination in itertools.product(*values.values()):
-        arguments = dict(zip(values, (value for _, value in combination), strict=True))
-        label = ":".join([name, *(f"{key}={part}" for key, (part, _) in zip(values, combination, strict=True))])
+        chosen = dict(zip(values, combination, strict=True))
+        label = ":".join([name, *(f"{key}={one.shown}" for key, one in chosen.items())])
+        inner = {**defaults, **{key: one.value for key, one in chosen.items() if key in own}}
+        outer = {key: one.value for key, one in chosen.items() if key not in own}
         try:
-            stages.append(Stage(name, kind(**{**defaults, **arguments}), label))
+            method = kind(**inner)
+            method = wrapper(method, **outer) if wrapper and outer else method
         except ValueError as error:
             raise UsageError(f"{label}: {error}") from error
+        contents = sorted(f"{key} {one.content}" for key, one in chosen.items() if one.content)
+        stages.append(Stage(name, method, label, tuple(contents)))
     return stages
+
+
+def _wrapper(kind: type[CompressionMethod], methods: Methods) -> type[Wrapper] | None:
+    """What the settings of another method of the table can put around this one."""
+    found = (other.wrapper for other in methods.values() if other.wrapper and kind.wrapper is not other.wrapper)
+    return next(found, None)
+
+
+def _hyperparameters(kind: type[CompressionMethod]) -> dict[str, Any]:
+    """Types of the fields that the command line may set, by name."""
+    hints = typing.get_type_hints(kind)
+    return {field.name: hints[field.name] for field in dataclasses.fields(kind)
+            if hints[field.name] is not CompressionMethod}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Value:
+    """A value of a setting: as it shows in a label, as it is, and what it hangs on besides."""
+
+    shown: str
+    value: Any
+    content: str = ""
+
+
+def _values(part: str, hint: Any, name: str, networks: Networks) -> list[_Value]:
+    """What one VALUE stands for."""
+    plain = _unquote(part)
+    if hint not in (NetName, TeacherName):
+        return [_Value(part, convert(plain, hint, name))]
+    try:
+        found = networks(plain, hint is TeacherName)
+    except UsageError as error:
+        raise UsageError(f"{name}: {error}") from error
+    return [_Value(part if one.text == plain else quoted(one.text), one.text, one.content) for one in found]
 
 
 def _unquote(text: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from bench.estimate import Sizes
 from bench.grammar import Chain, Methods, parse_chains
 from bench.job import Job, chosen_device, set_up_torch
 from bench.measure.macs import macs_of
+from bench.naming import Naming, file_hash
 from bench.options import DATA_DIR, Command, Options
 from bench.plan import Source, make_plan
 from bench.runtimes import RUNTIMES
@@ -33,7 +33,7 @@ def make_job(command: Command, methods: Methods, complain: Callable[[str], None]
         UsageError: something that cannot be carried out.
     """
     options = command.options
-    chains = parse_chains(options.methods, methods, options.layers)
+    parse_chains(options.methods, methods, options.layers)  # mistakes are told before data are read
     for runtime in options.runtimes:
         if runtime not in RUNTIMES:
             raise UsageError(f"unknown runtime {runtime!r}: {nearest(runtime, RUNTIMES)}")
@@ -60,8 +60,10 @@ def make_job(command: Command, methods: Methods, complain: Callable[[str], None]
         return Source(_describe_net(own), described, make_recipe(own), device.partition(":")[0])
 
     def chain_of(text: str) -> Chain | None:
-        return None if text == "dense" else parse_chains(text, methods, options.layers)[0]
+        return None if text == "dense" else parse_chains(text, methods, options.layers, naming)[0]
 
+    naming = Naming(data, make_network, source_of)
+    chains = parse_chains(options.methods, methods, options.layers, naming)
     try:
         macs = macs_of(trace(make_network(options.net, 0)), data.input_shape)
     except UntraceableError as error:
@@ -108,15 +110,9 @@ def _describe_net(options: Options) -> dict[str, Any]:
     return {
         "spec": options.net,
         "pretrained": options.pretrained,
-        "weights": _file_hash(options.weights) if options.weights else "",
-        "file": _file_hash(own_file) if own_file else "",
+        "weights": file_hash(options.weights) if options.weights else "",
+        "file": file_hash(own_file) if own_file else "",
     }
-
-
-def _file_hash(path: Path) -> str:
-    if not path.is_file():
-        raise UsageError(f"{path} is not there: give the path of a file")
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _describe_data(data: ImageData) -> dict[str, Any]:

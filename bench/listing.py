@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from rich.table import Table
 
 from bench.grammar import Methods
+from methods.base import CompressionMethod, NetName, TeacherName
 
 
 def methods_table(methods: Methods) -> Table:
@@ -22,6 +23,12 @@ def methods_table(methods: Methods) -> Table:
         table.add_row(f"[bold]{name}[/bold]", first_line(kind), end_section=False)
         for field in dataclasses.fields(kind):
             table.add_row("", field.name, values_of(hints[field.name]), str(field.default))
+    for wrapper in dict.fromkeys(kind.wrapper for kind in methods.values() if kind.wrapper):
+        hints = typing.get_type_hints(wrapper)
+        table.add_row("[bold]any that trains[/bold]", first_line(wrapper))
+        for field in dataclasses.fields(wrapper):
+            if hints[field.name] is not CompressionMethod:
+                table.add_row("", field.name, values_of(hints[field.name]), str(field.default))
     return table
 
 
@@ -34,7 +41,14 @@ def values_of(hint: object) -> str:
     """What a hyperparameter of this type may be, in words."""
     if typing.get_origin(hint) is typing.Literal:
         return "/".join(str(value) for value in typing.get_args(hint))
-    return {bool: "true/false", int: "whole number", float: "number", str: "text"}.get(hint, str(hint))  # type: ignore[call-overload]
+    return {
+        bool: "true/false",
+        int: "whole number",
+        float: "number",
+        str: "text",
+        NetName: "network",
+        TeacherName: "dense, input, FILE.nnc or network",
+    }.get(hint, str(hint))  # type: ignore[call-overload]
 
 
 def names_table(title: str, names: Iterable[str], more: str = "") -> Table:

@@ -46,9 +46,8 @@ class Source:
 
     def stage_id(self, before: str, stage: Stage, seed: int) -> str:
         """Id of what `stage` makes of the network with id `before`."""
-        return content_id(
-            {"results": RESULTS, "before": before, "stage": stage.text, "recipe": asdict(self.recipe), "seed": seed}
-        )
+        held = {"results": RESULTS, "before": before, "stage": stage.text, "recipe": asdict(self.recipe), "seed": seed}
+        return content_id(held | ({"contents": stage.contents} if stage.contents else {}))
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ def _compressed(job: Job, case: Case, index: int, before: Stage, narrator: Narra
     assert case.chain is not None
     stage = case.chain.stages[index - 1]
     name = "+".join(one.label for one in case.chain.stages[:index])
-    trainer = Trainer(job, case, narrator, case.stage_ids[index], name)
+    trainer = Trainer(job, case, narrator, case.stage_ids[index], name, stage.contents)
     model = before.model.to(job.device)
     if reason := stage.method.unsupported(model):
         raise Refused(f"{stage.label}: {reason}")

@@ -31,6 +31,7 @@ class Trainer:
     narrator: Narrator
     stage_id: str
     stage: str
+    contents: tuple[str, ...] = ()  # of the stage: what its text does not tell
     logs: list[EpochLog] = field(default_factory=list)
     steps: list[StepLog] = field(default_factory=list)
     calls: int = 0
@@ -83,7 +84,7 @@ class Trainer:
         Its epochs and steps become part of this stage, whoever made them.
         """
         recipe = dataclasses.asdict(self.case.source.recipe)
-        made = [before, key, recipe, self.case.seed, self.calls]
+        made = [before, key, recipe, self.case.seed, self.calls, *self.contents]
         shared_id = content_id({"results": RESULTS, "shared": made})
         found = self.job.cache.load(shared_id)
         if found is None:

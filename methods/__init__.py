@@ -1,6 +1,7 @@
 """Compression methods. `METHODS` is the one table of them, by the name that the command line uses: add yours here."""
 
 from methods.base import CompressionMethod, Pipeline, Task
+from methods.distillation import Distill
 from methods.lowrank import LowRank
 from methods.pruning import Prune
 from methods.quantization import PTQ, QAT, Dynamic, Half, WeightOnly
@@ -24,6 +25,7 @@ METHODS: dict[str, type[CompressionMethod]] = {
     "ternary": Ternary,
     "binary": Binary,
     "prune": Prune,
+    "distill": Distill,
 }
 
 __all__ = [
@@ -36,6 +38,7 @@ __all__ = [
     "Binary",
     "Cluster",
     "CompressionMethod",
+    "Distill",
     "Dynamic",
     "Hadamard",
     "Half",

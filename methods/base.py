@@ -13,10 +13,9 @@ known, so that batch norms can be folded, quantisers placed and the result writt
 
 from __future__ import annotations
 
-import enum
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import ClassVar, NewType, Protocol
@@ -25,32 +24,10 @@ import torch
 from torch import Tensor, nn
 from torch.fx import GraphModule
 
-
-class Effect(enum.IntEnum):
-    """What a method does to the stored tensors. Methods of a chain come in rising order of effect."""
-
-    MAKES_NETWORK = -1  # another network in place of the one that came in: a student, an ensemble
-    REMOVES_CHANNELS = 0  # the same layers with fewer channels
-    REPLACES_LAYERS = 1  # writes new stored tensors: the coefficients of a spectral layer
-    ZEROS_WEIGHTS = 2  # holds some entries of stored tensors at zero
-    LOWERS_PRECISION = 3  # maps stored tensors to few bits
-
-
-_DROPPED = "it would start from another network and drop what had been done"
-_WHY_NOT_AFTER = {
-    **{(effect, Effect.MAKES_NETWORK): _DROPPED for effect in Effect},
-    (Effect.REPLACES_LAYERS, Effect.REMOVES_CHANNELS): "it would cut channels of layers that have been replaced",
-    (Effect.ZEROS_WEIGHTS, Effect.REMOVES_CHANNELS): "it would cut channels of tensors whose entries were set to zero",
-    (Effect.LOWERS_PRECISION, Effect.REMOVES_CHANNELS): "it would cut channels of tensors that were quantised",
-    (Effect.ZEROS_WEIGHTS, Effect.REPLACES_LAYERS): "it would replace the tensors whose entries were set to zero",
-    (Effect.LOWERS_PRECISION, Effect.REPLACES_LAYERS): "it would replace the tensors that were quantised",
-    (Effect.LOWERS_PRECISION, Effect.ZEROS_WEIGHTS): "what it stores was fitted to the weights before pruning",
-    (Effect.LOWERS_PRECISION, Effect.LOWERS_PRECISION): "its precision has been lowered already",
-    (Effect.REPLACES_LAYERS, Effect.REPLACES_LAYERS): "its layers have been replaced already",
-}
-
+from methods.effects import WHY_NOT_AFTER, Effect
 
 NetName = NewType("NetName", str)  # a network as `--net` writes it
+TeacherName = NewType("TeacherName", str)  # a trained one: "dense", "input", the path of an artifact, or a `NetName`
 ChainTexts = NewType("ChainTexts", str)  # chains of methods as `--methods` writes them; "dense" is one of none
 
 _AS_IT_IS: Mapping[str, float] = MappingProxyType({})
@@ -226,6 +203,7 @@ class CompressionMethod(ABC):
 
     effect: ClassVar[Effect]
     trains: ClassVar[bool] = True  # whether it fine-tunes, which nearly all its time then goes into
+    wrapper: ClassVar[type[Wrapper] | None] = None  # what its settings make of another method that has none such
 
     def epochs(self, finetune_epochs: int, dense_epochs: int) -> int:
         """The epochs that it trains for, under a recipe with so many: for the estimate of a run's time."""
@@ -248,7 +226,37 @@ class CompressionMethod(ABC):
         """The reason why this method cannot run on what `earlier` returned, or None; known without running either."""
         if isinstance(earlier, Pipeline):
             return next((why for stage in earlier.stages if (why := self.cannot_follow(stage))), None)
-        return _WHY_NOT_AFTER.get((earlier.effect, self.effect))
+        return WHY_NOT_AFTER.get((earlier.effect, self.effect))
+
+
+@dataclass(frozen=True)
+class Wrapper(CompressionMethod, ABC):
+    """A method around another one. Its further fields are settings that the command line may give to any method.
+
+    Raises ValueError when it is made around a method that it can do nothing for.
+    """
+
+    method: CompressionMethod
+
+    @property
+    def effect(self) -> Effect:  # type: ignore[override]
+        return self.method.effect
+
+    @property
+    def trains(self) -> bool:  # type: ignore[override]
+        return self.method.trains
+
+    def epochs(self, finetune_epochs: int, dense_epochs: int) -> int:
+        return self.method.epochs(finetune_epochs, dense_epochs)
+
+    def cannot_follow(self, earlier: CompressionMethod) -> str | None:
+        return self.method.cannot_follow(earlier)
+
+
+def standing(stages: Sequence[CompressionMethod]) -> Sequence[CompressionMethod]:
+    """The stages whose work is in the result: those from the last one on that put another network in place."""
+    makers = [index for index, stage in enumerate(stages) if stage.effect is Effect.MAKES_NETWORK]
+    return stages[makers[-1] if makers else 0 :]
 
 
 @dataclass(frozen=True)
@@ -259,13 +267,13 @@ class Pipeline(CompressionMethod):
 
     def __post_init__(self) -> None:
         for index, stage in enumerate(self.stages):
-            for earlier in self.stages[:index]:
+            for earlier in standing(self.stages[:index]):
                 if why := stage.cannot_follow(earlier):
                     raise ValueError(f"{stage} cannot follow {earlier}: {why}; change their order or leave one out")
 
     @property
     def effect(self) -> Effect:  # type: ignore[override]
-        return max((stage.effect for stage in self.stages), default=Effect.REPLACES_LAYERS)
+        return max((stage.effect for stage in standing(self.stages)), default=Effect.REPLACES_LAYERS)
 
     def cannot_follow(self, earlier: CompressionMethod) -> str | None:
         return next((why for stage in self.stages if (why := stage.cannot_follow(earlier))), None)

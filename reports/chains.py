@@ -25,8 +25,21 @@ class Place:
 
 def parse(chain: str) -> Stages:
     """The stages of a chain's canonical text."""
-    parts = (stage.split(":") for stage in chain.split("+"))
+    parts = (_split(stage, ":") for stage in _split(chain, "+"))
     return tuple((name, tuple((k, v) for k, _, v in (s.partition("=") for s in settings))) for name, *settings in parts)
+
+
+def _split(text: str, separator: str) -> list[str]:
+    """Splits at `separator` outside quotes."""
+    parts, quote = [""], ""
+    for letter in text:
+        if letter == separator and not quote:
+            parts.append("")
+            continue
+        if letter in "'\"" and quote in ("", letter):
+            quote = "" if quote else letter
+        parts[-1] += letter
+    return parts
 
 
 def placed(net: str, dataset: str, chain: str) -> Place:

@@ -175,6 +175,17 @@ class Hoarder(Honest):
         return model.eval()
 
 
+class Grower(Honest):
+    """Puts a network of its own in place, and stores more than that network did."""
+
+    effect = Effect.MAKES_NETWORK
+
+    def compress(self, model, task):
+        student = task.finetune(task.build("student"))
+        student.dropout = nn.PReLU(5)
+        return student.eval()
+
+
 class Glutton(Honest):
     def compress(self, model, task):
         return task.finetune(super().compress(model, task))
@@ -209,6 +220,7 @@ OFFENDERS = [
     (Sharer, returns_a_network_of_its_own),
     (Forgetful, survives_the_file),
     (Hoarder, stores_no_more_values),
+    (Grower, stores_no_more_values),
     (Glutton, stays_within_the_budget),
     (Idler, stays_within_the_budget),
     (Moonlighter, trains_only_through_the_task),
@@ -250,7 +262,8 @@ def test_fields_are_hyperparameters_a_command_line_can_write(kind):
 
 
 def unwrapped(hint):
-    """The type of a field's values, and whether it may be None."""
+    """The type of a field's values, and whether it may be None; of a named kind of text, text."""
+    hint = getattr(hint, "__supertype__", hint)
     if typing.get_origin(hint) is not types.UnionType:
         return hint, False
     kinds = [one for one in typing.get_args(hint) if one is not type(None)]
