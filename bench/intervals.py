@@ -1,4 +1,4 @@
-"""Confidence intervals of shares, of their differences and of means over seeds. Standard library only."""
+"""Confidence intervals and tests of shares, of their differences and of means over seeds. Standard library only."""
 
 from __future__ import annotations
 
@@ -72,6 +72,51 @@ def paired_difference(only_first: int, only_second: int, seen: int, confidence: 
     p, q = (only_first + 1) / (seen + 2), (only_second + 1) / (seen + 2)
     half = z * math.sqrt((p + q - (p - q) ** 2) / (seen + 2))
     return max(p - q - half, -1.0), min(p - q + half, 1.0)
+
+
+def mcnemar(only_first: int, only_second: int) -> float:
+    """The p-value of McNemar's exact test, two-sided, from the images that only one of two classifiers gets right: how
+    likely so uneven a split is where each such image falls to either side alike (McNemar 1947; the exact form is the
+    sign test). It is never too small, so that corrections for many tests keep their level.
+
+    Raises:
+        ValueError: a negative count.
+    """
+    few, count = min(only_first, only_second), only_first + only_second
+    if few < 0:
+        raise ValueError(f"counts cannot be negative, got {only_first} and {only_second}")
+    if 2 * few >= count - 1:  # as even as can be; the two tails are all there is
+        return 1.0
+    logarithm = math.lgamma(count + 1) - math.lgamma(few + 1) - math.lgamma(count - few + 1) - count * math.log(2)
+    term = total = 1.0  # beside the largest term of the tail
+    for k in range(few, 0, -1):
+        term *= k / (count - k + 1)
+        total += term
+        if term < 1e-17 * total:
+            break
+    return min(1.0, 2 * math.exp(logarithm + math.log(total)))
+
+
+def normal_p(z: float) -> float:
+    """The two-sided p-value of a standard normal statistic."""
+    return math.erfc(abs(z) / math.sqrt(2))
+
+
+def student_p(t: float, freedom: int) -> float:
+    """The two-sided p-value of Student's statistic with `freedom` degrees of freedom."""
+    return max(0.0, 2 * (1 - _student_cdf(abs(t), freedom)))
+
+
+def holm(p_values: Sequence[float], level: float = 0.05) -> list[bool]:
+    """Which of several tests reject: the chance that any rejects a true hypothesis is at most `level`, however they
+    depend on each other (Holm 1979, Scand. J. Stat. 6(2), 65-70): the smallest p-value is held against level / m, the
+    next against level / (m - 1), and so on until one is larger."""
+    found = [False] * len(p_values)
+    for rank, index in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        if p_values[index] > level / (len(p_values) - rank):
+            break
+        found[index] = True
+    return found
 
 
 def over_seeds(

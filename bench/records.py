@@ -5,11 +5,13 @@ Raw samples are stored, statistics are derived from them. A failure and a refusa
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import json
 import os
 import types
 import typing
+import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -23,6 +25,7 @@ Status = Literal["ok", "failed", "refused"]
 # method of a chain alone; "order": a chain in another order.
 Role = Literal["asked", "longer", "small", "random", "half", "xz", "untaught", "part", "order"]
 Record = TypeVar("Record")
+DEFLATED = "z:"  # before classes of images whose bytes are deflated
 SIMULATED_INT8 = "int8 simulated"  # notes on kernels by which reports tell what happened
 FORMS_WEIGHTS = "some of them form weights anew in each pass"
 EXACT_INT8 = "u8u8 kernels: u8s8 would saturate on this processor"
@@ -50,6 +53,8 @@ class Accuracy:
     top5_correct: int
     seen: int
     predictions: str = ""  # class of each image in order, as `bench.measure.accuracy.encode` writes it
+    calibration_error: float | None = None  # expected, 15 bins, in [0, 1] (bench/measure/calibration.py)
+    log_loss: float | None = None  # mean negative log likelihood of the labels, nats; records from before have neither
 
 
 @dataclass(frozen=True)
@@ -162,6 +167,19 @@ class RunRecord:
     weight_bytes: int | None = None  # of all stored parameters as dense codes of their width, zeros included
     role: Role = "asked"  # records from before have no other
     control_of: tuple[str, ...] = ()  # canonical texts of the chains that a row which was not asked for belongs to
+    test_labels: str = ""  # class of each test image, written as predictions are and in their order
+    class_names: tuple[str, ...] = ()
+
+
+def class_bytes(text: str) -> bytes:
+    """Classes of images, two bytes each, low byte first, from the text that a record holds: base64, with `z:` in front
+    of bytes that are deflated.
+
+    Raises:
+        ValueError, zlib.error: the text is damaged.
+    """
+    raw = base64.b64decode(text.removeprefix(DEFLATED), validate=True)
+    return zlib.decompress(raw) if text.startswith(DEFLATED) else raw
 
 
 def write_json(data: Any, path: Path) -> None:

@@ -115,6 +115,8 @@ class Runner:
             training=tuple(log for stage in made for log in stage.training),
             steps=tuple(step for stage in made for step in stage.steps),
             runtimes=measured.runtimes,
+            test_labels=measured.test_labels,
+            class_names=measured.class_names,
         )
 
     def _measure(self, case: Case, path: Path, runtimes: tuple[str, ...]) -> Measured:

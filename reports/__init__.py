@@ -9,6 +9,7 @@ from pathlib import Path
 from bench.records import RunRecord, read_record
 from reports.figures import draw_figures
 from reports.ledger import ledger_frame
+from reports.marks import line_marks, marked
 from reports.page import page
 from reports.reasons_page import with_reasons
 from reports.rows import frame, several_seeds, summary
@@ -27,7 +28,7 @@ def draw(records: Sequence[RunRecord], folder: Path, *, title: str, command: str
 
     Returns: the paths written, report.md last.
     """
-    table = frame(records)
+    table = frame(records, line_marks(marked(records)))
     texts = {"table.csv": csv_text(with_reasons(table, records))}
     texts["ledger.csv"] = csv_text(ledger_frame(records))
     texts |= {"table.md": markdown_table(table), "table.tex": latex_table(table)}

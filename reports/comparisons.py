@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from itertools import pairwise
 from statistics import fmean
 
-from bench.intervals import difference, over_seeds
+from bench.intervals import difference, over_seeds, paired_difference
+from reports.hits import Score, on_the_same_images
 from reports.sweeps import Curve, Panel, Point, Sample
 
 SAME_BYTES = 0.05  # of a file's size: a method that stores other things at the same setting is not compared there
-Share = tuple[float, int]  # accuracy as a fraction, images seen
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,7 @@ class Difference:
     low: float
     high: float
     seeds: int
+    image_by_image: bool = False  # of one seed: whether it is known which images each gets right
 
     @property
     def better(self) -> bool:
@@ -38,7 +39,7 @@ class Difference:
     def how(self) -> str:
         """Where the interval comes from."""
         if self.seeds == 1:
-            return "95 %, Newcombe, on one seed"
+            return f"95 %, {'paired by image' if self.image_by_image else 'Newcombe'}, on one seed"
         return f"95 %, Student's t, over {self.seeds} seeds"
 
 
@@ -59,18 +60,26 @@ class AtBytes:
     difference: Difference
 
 
-def paired(pairs: Sequence[tuple[Share, Share]]) -> Difference:
-    """First less second over pairs of the same seed: Student's t, of one pair Newcombe's interval from the counts.
+def paired(pairs: Sequence[tuple[Score, Score]]) -> Difference:
+    """First less second over pairs of the same seed: Student's t; of one pair the paired interval over the images, and
+    Newcombe's from the counts where it is not known which images are right.
 
     Over seeds the standard deviation counts as one image at least: differences that are whole images can be the same
     in a few seeds by chance.
     """
-    gaps = [a - b for (a, _), (b, _) in pairs]
+    gaps = [a.share - b.share for a, b in pairs]
     if len(pairs) == 1:
-        counts = [(min(seen, max(0, round(share * seen))), seen) for share, seen in pairs[0]]
-        return Difference(gaps[0], *difference(counts[0], counts[1]), 1)
-    spread = over_seeds(gaps, smallest_std=1 / max(seen for pair in pairs for _, seen in pair))
+        return _on_one_seed(*pairs[0])
+    spread = over_seeds(gaps, smallest_std=1 / max(one.seen for pair in pairs for one in pair))
     return Difference(spread.mean, spread.low, spread.high, len(gaps))
+
+
+def _on_one_seed(first: Score, second: Score) -> Difference:
+    gap = first.share - second.share
+    if first.hits and second.hits and on_the_same_images(first.hits, second.hits):
+        return Difference(gap, *paired_difference(*first.hits.only(second.hits), first.seen), 1, image_by_image=True)
+    counts = [(min(one.seen, max(0, round(one.share * one.seen))), one.seen) for one in (first, second)]
+    return Difference(gap, *difference(counts[0], counts[1]), 1)
 
 
 def counterpart(panel: Panel, curve: Curve, method: str) -> Curve | None:
@@ -93,8 +102,7 @@ def at_settings(curve: Curve, control: Curve) -> list[Setting]:
         other = theirs.get(point.text)
         pairs = [(a, b) for a, b in _same_seed(point.samples, other.samples) if _as_large(a, b)] if other else []
         if pairs:
-            shares = [((a.share, a.accuracy.seen), (b.share, b.accuracy.seen)) for a, b in pairs]
-            found.append(Setting(point.text, point.value, paired(shares)))
+            found.append(Setting(point.text, point.value, paired([(a.score, b.score) for a, b in pairs])))
     return found
 
 
@@ -111,8 +119,10 @@ def over_settings(curve: Curve, control: Curve) -> Difference | None:
     )
     seeds = sorted(set.intersection(*(set(point) for point in (*own, *theirs))))
     if len(seeds) < 2:
-        means = [fmean(values) for values in zip(*((d.mean, d.low, d.high) for d in _all(settings)), strict=True)]
-        return Difference(means[0], means[1], means[2], min(one.seeds for one in _all(settings)))
+        single = _all(settings)
+        means = [fmean(values) for values in zip(*((d.mean, d.low, d.high) for d in single), strict=True)]
+        by_image = all(one.image_by_image for one in single)
+        return Difference(means[0], means[1], means[2], min(one.seeds for one in single), by_image)
     shares = [(_mean_share([point[seed] for point in own]), _mean_share([p[seed] for p in theirs])) for seed in seeds]
     return paired(shares)
 
@@ -147,8 +157,8 @@ def _same_seed(own: Sequence[Sample], theirs: Sequence[Sample]) -> list[tuple[Sa
     return [(one, beside[one.seed]) for one in own if one.seed in beside]
 
 
-def _mean_share(samples: Sequence[Sample]) -> Share:
-    return fmean(one.share for one in samples), max(one.accuracy.seen for one in samples)
+def _mean_share(samples: Sequence[Sample]) -> Score:
+    return Score(fmean(one.share for one in samples), max(one.accuracy.seen for one in samples))
 
 
 def _distinct(curve: Curve) -> list[Point]:
@@ -156,20 +166,25 @@ def _distinct(curve: Curve) -> list[Point]:
     best: dict[float, Point] = {}
     for point in curve.measured:
         size = point.file_bytes
-        if size not in best or _mean_share(point.samples) > _mean_share(best[size].samples):
+        if size not in best or _rank(point.samples) > _rank(best[size].samples):
             best[size] = point
     return list(best.values())
 
 
-def _read(points: Sequence[Point], file_bytes: float) -> dict[int, Share]:
+def _rank(samples: Sequence[Sample]) -> tuple[float, int]:
+    mean = _mean_share(samples)
+    return mean.share, mean.seen
+
+
+def _read(points: Sequence[Point], file_bytes: float) -> dict[int, Score]:
     """The accuracy of each seed at a size in the points' range: a point's own, or on the straight line between its two
     neighbours, of the seeds that both have."""
     for point in points:
         if point.file_bytes == file_bytes:
-            return {one.seed: (one.share, one.accuracy.seen) for one in point.samples}
+            return {one.seed: one.score for one in point.samples}
     left, right = next((a, b) for a, b in pairwise(points) if a.file_bytes < file_bytes < b.file_bytes)
     weight = math.log(file_bytes / left.file_bytes) / math.log(right.file_bytes / left.file_bytes)
     return {
-        a.seed: (a.share + weight * (b.share - a.share), a.accuracy.seen)
+        a.seed: Score(a.share + weight * (b.share - a.share), a.accuracy.seen)
         for a, b in _same_seed(left.samples, right.samples)
     }

@@ -9,6 +9,7 @@ from bench.records import ALIKE, Accuracy, RunRecord, RuntimeResult
 from reports.cells import counted, markdown, percent, rounded
 from reports.comparisons import paired
 from reports.curves import stage_logs
+from reports.hits import Score, score_of
 from reports.rows import DENSE, reference, same_runtime, unstable
 from reports.statistics import quartiles
 
@@ -69,13 +70,17 @@ def drifting(records: Sequence[RunRecord]) -> list[str]:
 
 def cannot_be_told_apart(records: Sequence[RunRecord]) -> list[str]:
     """A line for each chain and runtime whose difference from dense has an interval that holds zero."""
-    found: dict[tuple[str, str, str], list[tuple[Accuracy, Accuracy]]] = {}
+    found: dict[tuple[str, str, str], list[tuple[Score, Score]]] = {}
     for one in records:
-        for result, own, dense in _scored(one, reference(one, records)):
-            found.setdefault((one.chain, one.label, result.runtime), []).append((own, dense))
+        beside = reference(one, records)
+        if beside is None:
+            continue
+        for result, own, dense in _scored(one, beside):
+            pair = score_of(one, own), score_of(beside, dense)
+            found.setdefault((one.chain, one.label, result.runtime), []).append(pair)
     runtimes: dict[tuple[str, str], list[str]] = {}
     for (chain, label, runtime), pairs in found.items():
-        gap = paired([((share(own), own.seen), (share(dense), dense.seen)) for own, dense in pairs])
+        gap = paired(pairs)
         if chain != DENSE and not gap.better and not gap.worse:
             low, high = (100 * min(1.0, max(-1.0, side)) for side in (gap.low, gap.high))  # two seeds bound nothing
             text = f"difference {low:+.2f} to {high:+.2f} points ({gap.how})"

@@ -11,6 +11,8 @@ from reports.cells import counted, markdown, one_line, percent, rounded
 from reports.crowd import LISTED, is_crowd, left_out, listed, named, shared_reasons
 from reports.findings import behind_dense, cannot_be_told_apart, drifting, reasons, unstable_timings
 from reports.ledger import ledger_section
+from reports.marks import line_marks, marked
+from reports.pairs_page import pairs_section, seeds_bound
 from reports.reasons_page import reasons_section
 from reports.rows import DENSE, dense_first, extra_epochs, frame, several_seeds, summary
 from reports.steps_page import steps_section
@@ -30,15 +32,21 @@ CAPTIONS = {
 def page(records: Sequence[RunRecord], *, title: str, command: str) -> str:
     """The page as Markdown; figures are expected in `figures/`, tables beside it."""
     shown = named(records)
-    table = frame(shown)
+    marks = marked(records)
+    table = frame(shown, line_marks(marks))
     parts = [f"# {markdown(title)}\n", _fenced(command), _what_ran(records), sweep_section(records), "## Table\n"]
     if text := left_out(records, shown):
         parts.append(f"Dense and {text}. All rows: [table.md](table.md).\n")
     parts += [markdown_table(table), _reading(records)]
+    if any(one.pairs for one in marks):
+        parts.append(
+            "Under mark: which rows cannot be told apart in accuracy, by the rule in the section on it below.\n"
+        )
     if several_seeds(table):
         parts += ["## Over seeds\n", markdown_summary(summary(table))]
         parts.append("Mean, sample standard deviation, and Student's t interval of the mean over the seeds.\n")
-    parts += [ledger_section(records), steps_section(records), reasons_section(records)]
+        parts.append(f"{seeds_bound(table['seed'].nunique())}\n".lstrip("\n"))
+    parts += [pairs_section(records, marks), ledger_section(records), steps_section(records), reasons_section(records)]
     parts += ["## Figures\n", *(f"![{text}](figures/{name}.png)\n" for name, text in CAPTIONS.items())]
     parts += [_dense(records), _findings(records), _protocol(records), _environment(records), _artifacts(records)]
     return "\n".join(part for part in parts if part)

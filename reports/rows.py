@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 
 import pandas as pd
 
 from bench.intervals import UNBOUNDED, over_seeds, wilson
 from bench.records import Measurement, RunRecord, RuntimeResult
 from reports import theory
+from reports.classes import beside_dense
 from reports.statistics import UNSTABLE_SPREAD, quartiles
 
 TEXT, WHOLE, NUMBER = "str", "Int64", "Float64"
@@ -49,6 +51,12 @@ COLUMNS = {
     "accuracy_drop": NUMBER,
     "agreement": NUMBER,
     "logit_error": NUMBER,
+    "mark": TEXT,
+    "agreement_dense": NUMBER,
+    "worst_class_drop": NUMBER,
+    "worst_class": TEXT,
+    "ece": NUMBER,
+    "log_loss": NUMBER,
     "extra_epochs": WHOLE,
     "validation_accuracy": NUMBER,
     "memory_baseline_bytes": NUMBER,
@@ -58,7 +66,7 @@ COLUMNS = {
     "dataset": TEXT,
     "case_id": TEXT,
 }
-SHARES = ("accuracy", "top5")  # of what is summarised, those between 0 and 1
+SHARES = ("accuracy", "top5", "agreement_dense", "ece")  # of what is summarised, those between 0 and 1
 SUMMARISED = (
     "accuracy",
     "accuracy_drop",
@@ -74,18 +82,30 @@ SUMMARISED = (
     "gpu_memory_bytes",
     "energy_j",
     "compress_s",
+    "agreement_dense",
+    "worst_class_drop",
+    "ece",
 )
+Line = tuple[str, str]  # a case's id and a runtime
+NO_MARKS: Mapping[Line, str] = MappingProxyType({})
 DENSE = "dense"
 
 
-def frame(records: Sequence[RunRecord]) -> pd.DataFrame:
+def frame(records: Sequence[RunRecord], marks: Mapping[Line, str] = NO_MARKS) -> pd.DataFrame:
     """A line per chain, seed and runtime with the columns COLUMNS; the dense network first, then in the given order.
 
-    Accuracies are fractions. What was not measured is missing, never 0: a failed or refused row has its reason only.
+    marks: of lines that were told apart or not, among all rows of the run (`reports.marks`).
+
+    Accuracies and their drops are fractions. What was not measured is missing, never 0: a failed or refused row has its
+    reason only.
     """
     ordered = dense_first(records)
     references = {_place(one): one for one in ordered if one.chain == DENSE and one.status == "ok"}
-    lines = [_line(one, result, references.get(_place(one))) for one in ordered for result in one.runtimes or (None,)]
+    lines = [
+        _line(one, result, references.get(_place(one))) | {"mark": marks.get((one.case_id, _name(result)), "")}
+        for one in ordered
+        for result in one.runtimes or (None,)
+    ]
     return _typed(lines, COLUMNS)
 
 
@@ -98,7 +118,7 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
             group = chain[chain["runtime"].isin([runtime, ""])]  # a case that failed as a whole names no runtime
             lines.append(_summary_line(group, runtime))
     names = [f"{name}_{part}" for name in SUMMARISED for part in ("mean", "std", "low", "high")]
-    columns = dict.fromkeys(("method", "runtime"), TEXT) | dict.fromkeys(("seeds", "ok"), WHOLE)
+    columns = dict.fromkeys(("method", "runtime", "mark"), TEXT) | dict.fromkeys(("seeds", "ok"), WHOLE)
     return _typed(lines, columns | {"reason": TEXT} | dict.fromkeys(names, NUMBER) | {"chain": TEXT})
 
 
@@ -163,6 +183,7 @@ def _summary_line(group: pd.DataFrame, runtime: str) -> dict[str, object]:
     reasons = [f"{line.status}: {line.reason}" for line in group.itertuples() if line.status != "ok"]
     line: dict[str, object] = {"method": group["method"].iloc[0], "runtime": runtime, "chain": group["chain"].iloc[0]}
     line |= {"seeds": len(group), "ok": len(good), "reason": reasons[0] if reasons else ""}
+    line["mark"] = next((mark for mark in group["mark"] if mark), "")
     values = good[list(SUMMARISED)].to_numpy(dtype=float, na_value=math.nan)  # [seeds, quantities]
     for column, name in enumerate(SUMMARISED):
         limits = (0.0, 1.0) if name in SHARES else UNBOUNDED
@@ -176,13 +197,17 @@ def _place(one: RunRecord) -> tuple[str, str, int]:
     return one.net, one.dataset, one.seed
 
 
+def _name(result: RuntimeResult | None) -> str:
+    return result.runtime if result else ""
+
+
 def _line(one: RunRecord, result: RuntimeResult | None, dense: RunRecord | None) -> dict[str, object]:
     line: dict[str, object] = {
         "method": one.label,
         "seed": one.seed,
         "status": one.status,
         "reason": one.reason,
-        "runtime": result.runtime if result else "",
+        "runtime": _name(result),
         "chain": one.chain,
         "net": one.net,
         "dataset": one.dataset,
@@ -193,7 +218,10 @@ def _line(one: RunRecord, result: RuntimeResult | None, dense: RunRecord | None)
     if result:
         if one.status == "ok":
             line |= {"status": result.status, "reason": result.reason or one.reason}
-        line |= _measured(result, same_runtime(dense, result.runtime), is_dense=one.chain == DENSE)
+        beside = same_runtime(dense, result.runtime)
+        line |= _measured(result, beside, is_dense=one.chain == DENSE)
+        if dense and beside:
+            line |= beside_dense(one, result, dense, beside)
     return line
 
 
@@ -253,6 +281,7 @@ def _scored(result: RuntimeResult, dense: RuntimeResult | None) -> dict[str, obj
     low, high = wilson(correct, seen)
     line: dict[str, object] = {"accuracy": correct / seen, "accuracy_low": low, "accuracy_high": high}
     line["top5"] = result.accuracy.top5_correct / seen
+    line |= {"ece": result.accuracy.calibration_error, "log_loss": result.accuracy.log_loss}
     if dense and dense.accuracy and dense.accuracy.seen:
         line["accuracy_drop"] = dense.accuracy.correct / dense.accuracy.seen - correct / seen
     return line

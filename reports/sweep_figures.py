@@ -89,8 +89,10 @@ def sweep_gain(records: Sequence[RunRecord]) -> Figure:
         grid[0, column].set_title(panel.name)
         _settings_axis(grid[-1, column], [one for settings in found.values() for one in settings])
     wide = _gain_axis(grid[0, 0], [one for _, found in panels for settings in found.values() for one in settings])
-    several = any(one.difference.seeds > 1 for _, found in panels for settings in found.values() for one in settings)
-    how = "paired over seeds, Student's t" if several else "Newcombe, from the counts of one seed"
+    every = [one.difference for _, found in panels for settings in found.values() for one in settings]
+    by_image = all(one.image_by_image for one in every)
+    alone = "paired by image, one seed" if by_image else "Newcombe, from the counts of one seed"
+    how = "paired over seeds, Student's t" if any(one.seeds > 1 for one in every) else alone
     figure.suptitle(f"Accuracy above {RANDOM} at the same setting", fontsize=12)
     figure.supylabel("gain, % points" + (f" (linear up to {LINEAR:g}, then logarithmic)" if wide else ""), fontsize=10)
     text = f"bars: 95 % interval ({how}); filled: zero lies outside it; dashed: {RANDOM}"

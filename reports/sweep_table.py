@@ -85,7 +85,7 @@ def _best(points: Sequence[Point]) -> Point | None:
 def _above(best: Point, other: Point) -> bool:
     beside = {one.seed: one for one in other.samples}
     both = [(one, beside[one.seed]) for one in best.samples if one.seed in beside]
-    return bool(both) and paired([((a.share, a.accuracy.seen), (b.share, b.accuracy.seen)) for a, b in both]).better
+    return bool(both) and paired([(a.score, b.score) for a, b in both]).better
 
 
 def _cell(point: Point | None, *, bold: bool) -> str:

@@ -14,6 +14,7 @@ from statistics import fmean
 from bench.intervals import over_seeds, wilson
 from bench.records import Accuracy, RunRecord
 from reports.chains import LEAST, Place, Stages, methods, names_of, placed, swept_settings, without
+from reports.hits import Hits, Score, hits_of
 from reports.rows import DENSE, first_scored, reference, same_runtime
 
 BASES = ("dct", "dst", "dft", "wavelet", "hadamard")  # fixed orthonormal bases: what random_basis is the control of
@@ -31,6 +32,11 @@ class Sample:
     accuracy: Accuracy
     dense: Accuracy | None
     dense_bytes: int  # 0 where there is no dense network
+    hits: Hits | None = None  # which images it gets right, where that is known
+
+    @property
+    def score(self) -> Score:
+        return Score(self.share, self.accuracy.seen, self.hits)
 
     @property
     def share(self) -> float:
@@ -185,6 +191,7 @@ def _sample(one: RunRecord, records: Sequence[RunRecord]) -> Sample | None:
         result.accuracy,
         beside.accuracy if beside and beside.accuracy and beside.accuracy.seen else None,
         dense.file_bytes if dense else 0,
+        hits_of(one, result.accuracy),
     )
 
 

@@ -26,9 +26,11 @@ from reports.cells import (
     rounded,
 )
 from reports.crowd import left_out, listed, named, shared_reasons
+from reports.marks import line_marks, marked
 from reports.rows import frame, several_seeds, summary
 
 Row = dict[str, Any]
+_TWO_SEEDS = "two seeds bound nothing"  # in place of an interval of twelve times their difference
 WIDE = 110  # columns of a terminal from which on the latencies are shown beside the speed-ups
 
 
@@ -77,6 +79,7 @@ def readable(table: pd.DataFrame) -> list[Column]:
         Column("method", lambda row: row["method"], text=True),
         Column("runtime", lambda row: row["runtime"] or MISSING, text=True),
         Column("accuracy, % (95 % interval)", _accuracy),
+        Column("mark", lambda row: row["mark"] or MISSING, text=True),
         Column("top-5, %", lambda row: percent(row["top5"])),
         Column(f"file, {file_unit}", _scaled("file_bytes", file_factor)),
         Column("compression", lambda row: ratio(row["compression_ratio"])),
@@ -97,7 +100,7 @@ def readable(table: pd.DataFrame) -> list[Column]:
     ]
     if several_seeds(table):
         columns.insert(1, Column("seed", lambda row: str(row["seed"])))
-    optional = {"GPU memory": "gpu_memory_bytes", "energy per image": "energy_j", "top-5": "top5"}
+    optional = {"GPU memory": "gpu_memory_bytes", "energy per image": "energy_j", "top-5": "top5", "mark": "mark"}
     return [one for one in columns if not _empty(table, optional.get(one.heading.split(",")[0]))]
 
 
@@ -105,13 +108,15 @@ def terminal_table(records: Sequence[RunRecord], width: int = 80) -> Table:
     """The fewest columns that tell the rows apart, for a terminal of `width` columns; one line per chain and runtime,
     with several seeds their mean and its interval. Reasons of what went wrong stand below. Of a crowd the best rows."""
     shown = named(records)
-    table = frame(shown)
+    table = frame(shown, line_marks(marked(records)))
     over = several_seeds(table)
     rows = _rows(summary(table)) if over else _rows(table)
     means = {name: f"{name}_mean" if over else name for name in table.columns}
     columns = _terminal_columns(means, rows, wide=width >= WIDE)
     interval = f"mean of {table['seed'].nunique()} seeds, ± 95 % of the mean" if over else "± 95 % Wilson"
     reasons = list(dict.fromkeys(f"{row['method']}: {_trouble(row)}" for row in rows if _trouble(row)))
+    if over and any(row["ok"] == 2 for row in rows):
+        interval += f" ({_TWO_SEEDS}: none)"
     caption = [f"accuracy: {interval}; ratio and speed-up: dense / compressed; b1, b32: batch size"]
     if text := left_out(records, shown):
         caption.append(f"shown: dense and {text}; all rows: table.md, table.csv")
@@ -137,7 +142,7 @@ def _terminal_columns(means: dict[str, str], rows: Sequence[Row], *, wide: bool)
         if known(row[means["accuracy"]]) is None:
             return _trouble(row).split(":")[0] or MISSING
         low, high = known(row["accuracy_low"]), known(row["accuracy_high"])
-        half = "" if low is None or high is None else f" ±{percent((high - low) / 2, 1)}"
+        half = "" if low is None or high is None or row.get("ok") == 2 else f" ±{percent((high - low) / 2, 1)}"
         return percent(row[means["accuracy"]], 1) + half
 
     def milliseconds(name: str) -> Column:
@@ -155,6 +160,7 @@ def _terminal_columns(means: dict[str, str], rows: Sequence[Row], *, wide: bool)
         Column("method", lambda row: row["method"], text=True),
         Column("runtime", lambda row: row["runtime"] or MISSING, text=True),
         Column("accuracy\n%", accuracy),
+        *([Column("mark", lambda row: row["mark"], text=True)] if wide and any(row["mark"] for row in rows) else []),
         size("file", "file_bytes"),
         Column("ratio", lambda row: ratio(row[means["compression_ratio"]])),
         *times,
@@ -174,6 +180,7 @@ def _summary_columns(seeds: pd.DataFrame) -> list[Column]:
         Column("runtime", lambda row: row["runtime"] or MISSING, text=True),
         Column("seeds", lambda row: f"{row['ok']} of {row['seeds']}"),
         Column("accuracy, %: mean ± std (95 % interval)", spread("accuracy", 0.01)),
+        Column("mark", lambda row: row["mark"] or MISSING, text=True),
         Column(f"file, {unit}: mean", _scaled("file_bytes_mean", factor)),
         Column("compression: mean ± std", spread("compression_ratio", 1)),
         Column("latency, batch 1, ms: mean ± std", spread("latency_ms_b1", 1)),
@@ -192,7 +199,9 @@ def _spread(row: Row, name: str, factor: float) -> str:
     if std is None or low is None or high is None:
         return shown(mean)
     text = f"{shown(mean)} ± {shown(std) if name == 'accuracy' else rounded(std / factor, 2)}"
-    return f"{text} ({shown(low)} to {shown(high)})" if name == "accuracy" else text
+    if name != "accuracy":
+        return text
+    return f"{text} ({_TWO_SEEDS})" if row["ok"] == 2 else f"{text} ({shown(low)} to {shown(high)})"
 
 
 def _accuracy(row: Row) -> str:
@@ -221,7 +230,7 @@ def _trouble(row: Row) -> str:
 
 
 def _empty(table: pd.DataFrame, column: str | None) -> bool:
-    return column is not None and bool(table[column].isna().all())
+    return column is not None and bool((table[column].isna() | (table[column].astype("object") == "")).all())
 
 
 def _rows(table: pd.DataFrame) -> list[Row]:

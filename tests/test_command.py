@@ -237,6 +237,7 @@ def test_what_killed_runs_left_is_cleared_and_what_is_being_written_is_not(tmp_p
 
 def test_a_runtime_that_did_not_run_is_tried_again_alone(tmp_path, monkeypatch):
     import run_bench
+    from bench.measure.accuracy import decode
     from bench.records import read_record
 
     monkeypatch.chdir(tmp_path)
@@ -244,6 +245,8 @@ def test_a_runtime_that_did_not_run_is_tried_again_alone(tmp_path, monkeypatch):
     assert run_bench.main(arguments) == 0
     record = next(path for path in Path("run/records").glob("*.json") if read_record(path).label == "ptq")
     before = read_record(record)
+    hits = decode(before.runtimes[0].accuracy.predictions) == decode(before.test_labels)
+    assert (int(hits.sum()), len(before.class_names)) == (before.runtimes[0].accuracy.correct, 10)
     data = json.loads(record.read_text())
     data["runtimes"][1] |= {"status": "failed", "reason": "planted", "accuracy": None, "measurements": []}
     record.write_text(json.dumps(data))
@@ -253,6 +256,7 @@ def test_a_runtime_that_did_not_run_is_tried_again_alone(tmp_path, monkeypatch):
     assert (after.runtimes[1].status, after.runtimes[1].accuracy) == ("ok", before.runtimes[1].accuracy)
     assert after.runtimes[1].measurements != before.runtimes[1].measurements
     assert after.runtimes[1].agreement == before.runtimes[1].agreement
+    assert after.test_labels == before.test_labels
 
     record.write_text(json.dumps(data))
     job = job_of(*arguments)

@@ -30,6 +30,7 @@ from methods.graph import trace
 
 DATA = {"name": "fake:classes=7:size=8:channels=2:count=300", "data_dir": "nowhere", "seed": 3}
 OUT = 16
+CLASS_NAMES = tuple(f"klass {one}" for one in range(7))
 
 
 def network(width: int = 6, seed: int = 0) -> nn.Module:
@@ -49,6 +50,7 @@ def written(path: Path, model: nn.Module, **stated: Any) -> Path:
     metadata = {
         "net": "tiny", "dataset": "fake", "classes": data.classes, "input_shape": list(data.input_shape),
         "mean": list(data.mean), "std": list(data.std), "data": DATA,
+        "class_names": list(CLASS_NAMES),
     }  # fmt: skip
     artifact.save(artifact.ship(trace(model)), path, {**metadata, **stated})
     return path
@@ -101,6 +103,29 @@ def test_a_fresh_process_counts_what_a_naive_recount_counts(whole: Any, files: t
         assert decode(result.accuracy.predictions).tolist() == expected
         assert (result.accuracy.correct, result.accuracy.seen) == (hits, len(expected))
         assert result.agreement == 1.0
+
+
+def test_the_labels_that_were_scored_come_back_once_with_the_names_that_the_file_states(whole: Any) -> None:
+    row: Measured = whole[0]
+    assert decode(row.test_labels).tolist() == labels()
+    assert row.class_names == CLASS_NAMES
+    for result in row.runtimes:
+        assert result.accuracy is not None
+        hits = decode(result.accuracy.predictions) == decode(row.test_labels)
+        assert int(hits.sum()) == result.accuracy.correct
+
+
+def test_how_far_probabilities_can_be_believed_is_of_the_logits_that_were_scored(
+    whole: Any, files: tuple[Path, Path]
+) -> None:
+    model = artifact.load(files[0]).model
+    with torch.no_grad():
+        logits = torch.cat([model(images) for images, _ in opened().batches("test", 5, device="cpu")]).double()
+    expected = float(torch.nn.functional.cross_entropy(logits, torch.tensor(labels())))
+    for result in whole[0].runtimes:
+        assert result.accuracy is not None
+        assert result.accuracy.log_loss == pytest.approx(expected, rel=1e-4)
+        assert 0 <= result.accuracy.calibration_error <= 1
 
 
 def test_size_is_that_of_the_bytes_on_disk(whole: Any, files: tuple[Path, Path]) -> None:
@@ -299,6 +324,7 @@ def test_nan_is_wrong_and_disagrees(files: tuple[Path, Path], tmp_path: Path, mo
     assert result.accuracy is not None
     assert (result.accuracy.correct, result.accuracy.top5_correct, result.accuracy.seen) == (0, 0, len(labels()))
     assert result.agreement == 0.0
+    assert (result.accuracy.calibration_error, result.accuracy.log_loss) == (None, None)
 
 
 def answering(monkeypatch: pytest.MonkeyPatch, dies: Callable[[Any], bool]) -> None:
@@ -311,7 +337,8 @@ def answering(monkeypatch: pytest.MonkeyPatch, dies: Callable[[Any], bool]) -> N
         if isinstance(request, MemoryRequest):
             return MemoryAnswer((Measurement("peak_memory", "B", (1.0,)),), "")
         results = tuple(RuntimeResult(name, "ok") for name in request.runtimes)
-        return dataclasses.replace(nothing, runtimes=results, deployed=dict.fromkeys(request.runtimes))
+        known = {"test_labels": "labels" if results else ""}
+        return dataclasses.replace(nothing, runtimes=results, deployed=dict.fromkeys(request.runtimes), **known)
 
     monkeypatch.setattr(bench.measure, "ask", ask)
 
@@ -321,6 +348,7 @@ def test_a_runtime_that_kills_its_process_takes_no_other_with_it(monkeypatch: py
     row = measured(Path("any.nnc"), runtimes=("deadly", "eager"))
     assert [result.status for result in row.runtimes] == ["failed", "ok"]
     assert "SIGSEGV" in row.runtimes[0].reason
+    assert row.test_labels == "labels"
     assert found(row.runtimes[1], "peak_memory")
     assert not found(row.runtimes[0], "peak_memory")
 

@@ -41,7 +41,7 @@ counts = st.integers(0, 2**40)
 reals = st.floats(allow_nan=False)  # NaN is written too, but never equals itself
 plain = st.dictionaries(words, st.none() | st.booleans() | counts | reals | words | st.lists(counts, max_size=2))
 statuses = st.sampled_from(["ok", "failed", "refused"])
-accuracies = st.builds(Accuracy, counts, counts, counts, words)
+accuracies = st.builds(Accuracy, counts, counts, counts, words, st.none() | reals, st.none() | reals)
 measurements = st.builds(Measurement, words, words, st.lists(reals, max_size=3).map(tuple), plain)
 entries = st.builds(
     TensorEntry,
@@ -69,7 +69,8 @@ records = st.builds(
     information_bits=reals, macs=counts, compress_s=reals, validation_accuracy=st.none() | reals,
     ledger=st.lists(entries, max_size=2).map(tuple), training=st.lists(epochs, max_size=2).map(tuple),
     runtimes=st.lists(results, max_size=2).map(tuple), environment=plain, notes=st.lists(words, max_size=2).map(tuple),
-    nonzero_macs=st.none() | counts, weight_bytes=st.none() | counts,
+    nonzero_macs=st.none() | counts, weight_bytes=st.none() | counts, test_labels=words,
+    class_names=st.lists(words, max_size=2).map(tuple),
 )  # fmt: skip
 
 EXAMPLE = """
@@ -107,6 +108,10 @@ ADDED: dict[str, Any] = {
     "codebooks_bytes": 0,
     "scales_bytes": 0,
     "header_bytes": 0,
+    "calibration_error": None,
+    "log_loss": None,
+    "test_labels": "",
+    "class_names": (),
 }
 
 

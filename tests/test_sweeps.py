@@ -13,6 +13,7 @@ from reports.basis_findings import basis_sentences, basis_table
 from reports.cells import ratio
 from reports.chains import parse
 from reports.comparisons import at_equal_bytes, at_settings, counterpart, over_settings, paired
+from reports.hits import Score
 from reports.page import page
 from reports.statistics import beyond_chance
 from reports.sweep_findings import bytes_sentences, bytes_table, reach_sentences
@@ -221,9 +222,9 @@ def test_differences_turn_with_their_sides_and_are_those_planted() -> None:
 
 
 def test_the_same_difference_of_one_image_in_three_seeds_proves_nothing() -> None:
-    pairs = [((0.9 + 1 / 360, 360), (0.9, 360))] * 3
+    pairs = [(Score(0.9 + 1 / 360, 360), Score(0.9, 360))] * 3
     assert not paired(pairs).better
-    assert paired([((0.95, 360), (0.9, 360))] * 3).better
+    assert paired([(Score(0.95, 360), Score(0.9, 360))] * 3).better
 
 
 def test_at_equal_bytes_a_curve_is_as_good_as_itself_and_sizes_lie_in_both_ranges() -> None:

@@ -35,6 +35,8 @@ class Measured:
     sha256: str
     ledger: tuple[TensorEntry, ...]
     runtimes: tuple[RuntimeResult, ...]  # in the order asked for
+    test_labels: str  # class of each test image, as records hold it; empty where no runtime scored
+    class_names: tuple[str, ...]
 
 
 def measure(
@@ -95,6 +97,8 @@ def measure(
         sha256=answer.sha256,
         ledger=answer.ledger,
         runtimes=results,
+        test_labels=answer.test_labels,
+        class_names=answer.class_names,
     )
 
 
@@ -110,11 +114,14 @@ def _scored(request: ScoreRequest, progress: Progress, timeout_s: float, server:
                 dataclasses.replace(request, runtimes=(name,)), progress=progress, timeout_s=timeout_s, server=server
             )
         except MeasureError as error:
-            results, deployed = (RuntimeResult(name, "failed", str(error)),), {}
+            results, deployed, labels = (RuntimeResult(name, "failed", str(error)),), {}, ""
         else:
-            results, deployed = alone.runtimes, alone.deployed
+            results, deployed, labels = alone.runtimes, alone.deployed, alone.test_labels
         answer = dataclasses.replace(
-            answer, runtimes=answer.runtimes + results, deployed={**answer.deployed, **deployed}
+            answer,
+            runtimes=answer.runtimes + results,
+            deployed={**answer.deployed, **deployed},
+            test_labels=answer.test_labels or labels,
         )
     return answer
 

@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.records import Accuracy
+from bench.measure.calibration import Calibration
+from bench.records import DEFLATED, Accuracy, class_bytes
 
 NO_PREDICTION = 65535  # written for an image whose logits hold a NaN: wrong, whatever the label
-_DEFLATED = "z:"
 Forward = Callable[[NDArray[np.float32]], NDArray[np.float32]]  # [n, c, h, w] -> logits [n, classes]
 
 
@@ -32,6 +32,7 @@ def score(
     """
     correct = top5_correct = 0
     predictions: list[NDArray[np.uint16]] = []
+    calibration = Calibration()
     for images, labels in rebatched(batches, batch):
         padded = np.concatenate([images, np.repeat(images[-1:], batch - len(images), axis=0)])
         logits = forward(padded)[: len(images)]
@@ -39,10 +40,30 @@ def score(
         hits, hits5, predicted = count_hits(logits, labels)
         correct, top5_correct = correct + hits, top5_correct + hits5
         predictions.append(predicted)
+        calibration.add(logits, labels, predicted)
     if not predictions:
         raise ValueError("the test split holds no images: accuracy is undefined")
     everything = np.concatenate(predictions)
-    return Accuracy(correct, top5_correct, len(everything), encode(everything))
+    return Accuracy(correct, top5_correct, len(everything), encode(everything), calibration.error, calibration.log_loss)
+
+
+class Labels:
+    """The labels of batches that go by."""
+
+    def __init__(self) -> None:
+        self._parts: list[NDArray[np.int64]] = []
+
+    def passing(
+        self, batches: Iterable[tuple[NDArray[np.float32], NDArray[np.int64]]]
+    ) -> Iterator[tuple[NDArray[np.float32], NDArray[np.int64]]]:
+        """The same batches."""
+        for images, labels in batches:
+            self._parts.append(labels)
+            yield images, labels
+
+    def text(self) -> str:
+        """All of them in order, as `encode` writes predictions."""
+        return encode(np.concatenate(self._parts).astype(np.uint16))
 
 
 def rebatched(
@@ -80,13 +101,12 @@ def count_hits(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> tuple[
 
 def encode(predictions: NDArray[np.uint16]) -> str:
     """`z:` and base64 of the classes as little-endian uint16, deflated: records of large sweeps stay small."""
-    return _DEFLATED + base64.b64encode(zlib.compress(predictions.astype("<u2").tobytes(), 9)).decode("ascii")
+    return DEFLATED + base64.b64encode(zlib.compress(predictions.astype("<u2").tobytes(), 9)).decode("ascii")
 
 
 def decode(text: str) -> NDArray[np.uint16]:
     """What `encode` wrote; without `z:` in front the classes are not deflated."""
-    raw = base64.b64decode(text.removeprefix(_DEFLATED), validate=True)
-    return np.frombuffer(zlib.decompress(raw) if text.startswith(_DEFLATED) else raw, dtype="<u2")
+    return np.frombuffer(class_bytes(text), dtype="<u2")
 
 
 def agreement(accuracy: Accuracy, reference: Accuracy) -> float:

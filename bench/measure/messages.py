@@ -45,6 +45,8 @@ class ScoreAnswer:
     gpu_uuid: str | None  # of the device, as the driver writes it; None on a CPU
     nonzero_macs: int | None = None
     weight_bytes: int | None = None
+    test_labels: str = ""  # as records hold them; empty where no runtime scored
+    class_names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -77,7 +77,7 @@ def score(request: ScoreRequest, say: Say) -> ScoreAnswer:
     dense = None if request.dense is None else load(Path(request.dense))
     subject = Subject(artifact, dense, open_data(request.data, artifact.metadata), request, say)
     macs = count_macs(artifact.model, subject.input_shape)
-    results, deployed = _all_runtimes(subject)
+    results, deployed, labels = _all_runtimes(subject)
     return ScoreAnswer(
         ledger=artifact.ledger,
         file_bytes=artifact.file_bytes,
@@ -89,6 +89,8 @@ def score(request: ScoreRequest, say: Say) -> ScoreAnswer:
         runtimes=results,
         deployed=deployed,
         gpu_uuid=cuda_uuid(request.device),
+        test_labels=labels,
+        class_names=tuple(artifact.metadata.get("class_names", ())),
     )
 
 
@@ -119,44 +121,55 @@ def _plain(values: Any) -> str:
     return ", ".join(f"{float(value):g}" for value in values)
 
 
-def _all_runtimes(subject: Subject) -> tuple[tuple[RuntimeResult, ...], dict[str, str | None]]:
-    """Results in the order asked for. Eager comes first, asked for or not: the others are held against it."""
+def _all_runtimes(subject: Subject) -> tuple[tuple[RuntimeResult, ...], dict[str, str | None], str]:
+    """Results in the order asked for, files deployed, and the test split's labels. Eager comes first, asked for or not:
+    the others are held against it."""
     names = subject.request.runtimes
     results: dict[str, RuntimeResult] = {}
     deployed: dict[str, str | None] = {}
+    labels = ""
     reference = Reference() if "eager" in names or not names else _eager_reference(subject)
     for name in sorted(names, key=lambda one: one != "eager"):
-        result, file, logits = _try(RUNTIMES[name], subject, reference)
-        results[name] = result
+        tried = _try(RUNTIMES[name], subject, reference)
+        results[name] = tried.result
+        labels = labels or tried.labels
         if name == "eager":
-            reference = Reference(result.accuracy, logits, result.reason)
-        if result.status == "ok":
-            deployed[name] = None if file is None else str(file)
-    return tuple(results[name] for name in names), deployed
+            reference = Reference(tried.result.accuracy, tried.logits, tried.result.reason)
+        if tried.result.status == "ok":
+            deployed[name] = None if tried.deployed is None else str(tried.deployed)
+    return tuple(results[name] for name in names), deployed, labels
 
 
 def _eager_reference(subject: Subject) -> Reference:
     subject.say("accuracy eager")
     try:
         session = _session(RUNTIMES["eager"], subject.artifact, None, subject.request)
-        return Reference(*_scored(session, subject))
+        counts, logits, _ = _scored(session, subject)
+        return Reference(counts, logits)
     except Exception as error:  # eager was not asked for: the runtimes that were lack their agreement and say why
         return Reference(reason=one_line(error))
 
 
-Tried = tuple[RuntimeResult, Path | None, NDArray[np.float32] | None]  # the file deployed, the first logits
+@dataclass(frozen=True)
+class Tried:
+    """What came of one runtime."""
+
+    result: RuntimeResult
+    deployed: Path | None = None  # the file that it ran from, where that is not the artifact
+    logits: NDArray[np.float32] | None = None  # of the first images, [n, classes]
+    labels: str = ""  # of all images, as records hold them
 
 
 def _try(runtime: Runtime, subject: Subject, reference: Reference) -> Tried:
     """What `runtime` makes of the artifact. Whatever it raises becomes its result."""
     if reason := runtime.unavailable(subject.request.device):
-        return RuntimeResult(runtime.name, "refused", reason), None, None
+        return Tried(RuntimeResult(runtime.name, "refused", reason))
     try:
         return _measured(runtime, subject, reference)
     except RuntimeFailure as error:
-        return RuntimeResult(runtime.name, "refused", one_line(error)), None, None
+        return Tried(RuntimeResult(runtime.name, "refused", one_line(error)))
     except Exception as error:  # a runtime may raise anything; the others go on
-        return RuntimeResult(runtime.name, "failed", f"{type(error).__name__}: {one_line(error)}"), None, None
+        return Tried(RuntimeResult(runtime.name, "failed", f"{type(error).__name__}: {one_line(error)}"))
 
 
 def one_line(error: Exception, limit: int = 400) -> str:
@@ -170,7 +183,7 @@ def _measured(runtime: Runtime, subject: Subject, reference: Reference) -> Tried
     subject.say(f"accuracy {runtime.name}")
     deployed = prepared(runtime, subject.artifact, Path(request.work))
     session = _session(runtime, subject.artifact, deployed, request)
-    counts, logits = _scored(session, subject)
+    counts, logits, labels = _scored(session, subject)
     if runtime.name == "eager":
         reference = Reference(counts, logits_as_read(subject.artifact.model, _test_split(subject), request.device))
     sessions = [session]
@@ -194,14 +207,14 @@ def _measured(runtime: Runtime, subject: Subject, reference: Reference) -> Tried
         agreement=None if reference.accuracy is None else accuracy.agreement(counts, reference.accuracy),
         logit_error=None if reference.logits is None else logit_error(logits, reference.logits),
     )
-    return result, deployed, logits
+    return Tried(result, deployed, logits, labels)
 
 
-def _scored(session: Session, subject: Subject) -> tuple[Accuracy, NDArray[np.float32]]:
-    """Counts over the whole test split, and the logits of its first images."""
-    logits = FirstLogits()
-    counts = accuracy.score(session.run, _test_split(subject), subject.batch, logits.add)
-    return counts, logits.all()
+def _scored(session: Session, subject: Subject) -> tuple[Accuracy, NDArray[np.float32], str]:
+    """Counts over the whole test split, the logits of its first images, and all its labels, from one pass."""
+    logits, labels = FirstLogits(), accuracy.Labels()
+    counts = accuracy.score(session.run, labels.passing(_test_split(subject)), subject.batch, logits.add)
+    return counts, logits.all(), labels.text()
 
 
 def _session(runtime: Runtime, artifact: Artifact, deployed: Path | None, request: ScoreRequest) -> Session:
