@@ -57,9 +57,15 @@ def run(command: Command, console: Console) -> int:
     reports.draw(records, job.out, title=_title(records), command=command.typed)
     console.print(reports.terminal_table(records, console.width))
     console.print(f"report: {job.out / 'report.md'}", soft_wrap=True)
-    for line in (problems := _problems(records)):
-        console.print(line, markup=False, soft_wrap=True)
-    return SOME_FAILED if problems else OK
+    for record in records:
+        for line in _problems([record]):
+            console.print(line, markup=False, soft_wrap=True)
+    return SOME_FAILED if any(_problems([one]) for one in records if not _may_be(one)) else OK
+
+
+def _may_be(record: RunRecord) -> bool:
+    """Whether it is no failure of the run: a row that nobody typed, such as another order, may be refused."""
+    return record.role != "asked" and record.status == "refused"
 
 
 def _problems(records: Sequence[RunRecord]) -> list[str]:
@@ -80,7 +86,7 @@ def _title(records: Sequence[RunRecord]) -> str:
 
 def show_plan(command: Command, console: Console) -> int:
     """Prints the cases, what is cached and the estimated time; runs nothing."""
-    from bench.estimate import plan_seconds
+    from bench.estimate import cached, plan_seconds
     from bench.inputs import make_job
     from bench.job import finished
     from bench.progress import clock
@@ -88,12 +94,13 @@ def show_plan(command: Command, console: Console) -> int:
 
     job = make_job(command, METHODS, console.print)
     recorded = {case.id for case in job.plan.cases if finished(job, case)}
-    have = {stage for case in job.plan.cases for stage in case.stage_ids if job.cache.has(stage)}
+    have = cached(job.plan, job.sizes, job.cache.has)
     seconds = plan_seconds(job.plan, job.sizes, have, recorded)
     for case in job.plan.cases:
-        cached = sum(stage in have for stage in case.stage_ids)
-        state = "done" if case.id in recorded else f"{cached} of {len(case.stage_ids)} stages cached"
-        line = f"{case.id}  seed {case.seed}  {clock(seconds[case.id]):>8}  {state:<24} {case.text}"
+        there = sum(stage in have for stage in case.stage_ids)
+        state = "done" if case.id in recorded else f"{there} of {len(case.stage_ids)} stages cached"
+        state = f"refused: {case.refusal}" if case.refusal else state
+        line = f"{case.id}  seed {case.seed}  {clock(seconds[case.id]):>8}  {case.role:<8}  {state:<24} {case.text}"
         console.print(line, markup=False, soft_wrap=True)
     console.print(f"{len(job.plan.cases)} cases, about {clock(sum(seconds.values()))} (h:mm:ss or m:ss) into {job.out}")
     return OK

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from bench.plan import Case, Plan
@@ -35,28 +37,37 @@ class Sizes:
         return _START_S + runtimes * (_RUNTIME_S + self.test_images * self.macs / rate)
 
 
-def case_steps(case: Case, sizes: Sizes, have: set[str]) -> dict[str, float]:
-    """Estimated seconds of what `case` still needs: stage ids not in `have`, and "measure"."""
-    recipe = case.source.recipe
-    steps = {}
-    for index, stage_id in enumerate(case.stage_ids):
-        if stage_id not in have:
-            epochs = recipe.epochs
-            if index and case.chain is not None:
-                epochs = case.chain.stages[index - 1].method.epochs(recipe.finetune_epochs, recipe.epochs)
-            steps[stage_id] = sizes.train_s(epochs)
-    steps["measure"] = sizes.measure_s(len(case.runtimes))
-    return steps
+def needed(case: Case, sizes: Sizes, has: Callable[[str], bool]) -> dict[str, float]:
+    """Estimated seconds to make each network on the way to the case's, by id, those that there are included; of other
+    chains only those that a method still has to take. Nothing where it is known that the case cannot run."""
+    if case.refusal:
+        return {}
+    recipe, ids = case.source.recipe, case.stage_ids
+    seconds = {ids[0]: sizes.train_s(recipe.epochs)}
+    for stage, stage_id in zip(case.chain.stages if case.chain else (), ids[1:], strict=True):
+        for chain, offset in () if has(stage_id) else stage.taken:
+            seconds |= needed(dataclasses.replace(case, chain=chain, seed=case.seed + offset), sizes, has)
+        seconds[stage_id] = sizes.train_s(stage.method.epochs(recipe.finetune_epochs, recipe.epochs))
+    return seconds
+
+
+def cached(plan: Plan, sizes: Sizes, has: Callable[[str], bool]) -> set[str]:
+    """Ids of the networks on the way to the plan's that there are already."""
+    return {one for case in plan.cases for one in needed(case, sizes, has) if has(one)}
 
 
 def plan_seconds(plan: Plan, sizes: Sizes, have: set[str], recorded: set[str]) -> dict[str, float]:
-    """Estimated seconds of each case by id, shared stages counted at the first case that needs them."""
+    """Estimated seconds of each case by id: networks not in `have`, each counted at the first case that needs it, and
+    measuring."""
     have = set(have)
     seconds = {}
     for case in plan.cases:
-        steps = {} if case.id in recorded else case_steps(case, sizes, have)
-        have |= set(steps)
-        seconds[case.id] = sum(steps.values())
+        if case.id in recorded or case.refusal:
+            seconds[case.id] = 0.0
+            continue
+        missing = {one: cost for one, cost in needed(case, sizes, have.__contains__).items() if one not in have}
+        have |= set(missing)
+        seconds[case.id] = sum(missing.values()) + sizes.measure_s(len(case.runtimes))
     return seconds
 
 

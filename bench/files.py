@@ -16,7 +16,7 @@ def save_file(job: Job, case: Case, model: GraphModule, path: Path) -> GraphModu
     """Writes the file of `case`, whose last stage made `model`; returns the network as it ships, on the CPU."""
     shipped = artifact.ship(model.cpu())
     path.parent.mkdir(parents=True, exist_ok=True)
-    artifact.save(shipped, path, _metadata(job, case))
+    artifact.save(shipped, path, _metadata(job, case), case.writing)
     return shipped
 
 

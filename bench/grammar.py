@@ -4,9 +4,10 @@ LIST   = CHAIN ("," CHAIN)*            one row a chain
 CHAIN  = STAGE ("+" STAGE)*            run in this order
 STAGE  = NAME (":" KEY "=" VALUES)*
 VALUES = VALUE ("/" VALUE)*            one row a value
-VALUE  = text without , + : / or text in single or double quotes
+VALUE  = text without , + : / or text in single or double quotes (methods/quoting.py)
 
-A value that names networks may stand for several (a scan of students): one row each. KEYs are the hyperparameters of
+A value that names networks may stand for several (a scan of students): one row each. A value may
+itself be a LIST, as the members of an ensemble are, in which `dense` is a chain of no stage. KEYs are the hyperparameters of
 the method, and of a wrapper, such as a teacher's settings, where the method has none of that name.
 """
 
@@ -16,12 +17,14 @@ import dataclasses
 import itertools
 import types
 import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from baselines.errors import UsageError, nearest
-from methods.base import CompressionMethod, NetName, Pipeline, TeacherName, Wrapper, standing
+from bench.chains import DENSE, Chain, Stage, impossible
+from methods.base import ChainTexts, CompressionMethod, NetName, TeacherName, Wrapper
+from methods.quoting import quoted, split, unquoted
 
 Methods = Mapping[str, type[CompressionMethod]]
 
@@ -41,51 +44,6 @@ def _as_typed(text: str, trained: bool) -> tuple[Named, ...]:
     return (Named(text),)
 
 
-@dataclass(frozen=True)
-class Stage:
-    """One method of a chain, ready to run."""
-
-    name: str
-    method: CompressionMethod
-    label: str  # as typed: the name and what was set
-    contents: tuple[str, ...] = ()  # hashes of what its settings name and their text does not tell
-
-    @property
-    def text(self) -> str:
-        """Canonical: every hyperparameter, in the order of the fields, defaults included, and of a wrapper."""
-        return ":".join([self.name, *(f"{key}={quoted(str(value))}" for key, value in _settings(self.method))])
-
-
-def _settings(method: CompressionMethod) -> Iterator[tuple[str, Any]]:
-    if isinstance(method, Wrapper):
-        yield from _settings(method.method)
-    for field in dataclasses.fields(method):
-        if not isinstance(value := getattr(method, field.name), CompressionMethod):
-            yield field.name, value
-
-
-def quoted(text: str) -> str:
-    """`text` as a VALUE that stands for it alone."""
-    if not any(letter in text for letter in ",+:/"):
-        return text
-    return f'"{text}"' if "'" in text else f"'{text}'"
-
-
-@dataclass(frozen=True)
-class Chain:
-    """Methods in sequence: one row of the table."""
-
-    stages: tuple[Stage, ...]
-
-    @property
-    def text(self) -> str:
-        return "+".join(stage.text for stage in self.stages)
-
-    @property
-    def label(self) -> str:
-        return "+".join(stage.label for stage in self.stages)
-
-
 def parse_chains(text: str, methods: Methods, layers: str = "all", networks: Networks = _as_typed) -> tuple[Chain, ...]:
     """The chains that `--methods text` asks for, in order, each once.
 
@@ -95,50 +53,45 @@ def parse_chains(text: str, methods: Methods, layers: str = "all", networks: Net
     Raises:
         UsageError: unknown names or keys, values of the wrong type or out of range, orders that cannot work.
     """
+    return _parse(text, "--methods", _Names(methods, layers, networks))
+
+
+@dataclass(frozen=True)
+class _Names:
+    """What the names in a text stand for."""
+
+    methods: Methods
+    layers: str
+    networks: Networks
+
+
+def _parse(text: str, where: str, names: _Names, dense: bool = False) -> tuple[Chain, ...]:
+    """The chains of `text`; dense: whether a chain may be the dense network."""
     chains: dict[str, Chain] = {}
     for item in _split(text, ","):
         if not item.strip():
-            raise UsageError(f"--methods {text!r} has an empty entry: write chains as dct,prune:sparsity=0.9+qat")
-        stages = [_expand(stage.strip(), methods, layers, networks) for stage in _split(item, "+")]
-        for combination in itertools.product(*stages):
+            raise UsageError(f"{where} {text!r} has an empty entry: write chains as dct,prune:sparsity=0.9+qat")
+        if dense and item.strip() == DENSE:
+            chains.setdefault(DENSE, Chain(()))
+            continue
+        for combination in itertools.product(*(_expand(stage.strip(), names) for stage in _split(item, "+"))):
             chain = Chain(tuple(combination))
-            try:
-                Pipeline(tuple(stage.method for stage in combination))
-            except ValueError as error:
-                raise UsageError(f"the chain {chain.label} cannot work: {_order_error(chain) or error}") from error
+            if why := impossible(chain):
+                raise UsageError(f"the chain {chain.label} cannot work: {why}")
             chains.setdefault(chain.text, chain)
     return tuple(chains.values())
 
 
-def _order_error(chain: Chain) -> str | None:
-    for index, stage in enumerate(chain.stages):
-        names = {id(earlier.method): earlier.name for earlier in chain.stages[:index]}
-        for earlier in standing([one.method for one in chain.stages[:index]]):
-            if why := stage.method.cannot_follow(earlier):
-                return (
-                    f"{stage.name} cannot come after {names[id(earlier)]}, {why}; change their order or leave one out"
-                )
-    return None
-
-
 def _split(text: str, separator: str) -> list[str]:
-    """Splits at `separator` outside quotes."""
-    parts, quote, start = [], "", 0
-    for index, letter in enumerate(text):
-        if quote:
-            quote = "" if letter == quote else quote
-        elif letter in "'\"":
-            quote = letter
-        elif letter == separator:
-            parts.append(text[start:index])
-            start = index + 1
-    if quote:
-        raise UsageError(f"{text!r} has an opening {quote} without its closing one")
-    return [*parts, text[start:]]
+    try:
+        return split(text, separator)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
 
 
-def _expand(text: str, methods: Methods, layers: str, networks: Networks) -> list[Stage]:
+def _expand(text: str, names: _Names) -> list[Stage]:
     """All stages that one stage's text stands for."""
+    methods, layers = names.methods, names.layers
     name, *settings = _split(text, ":")
     if name not in methods:
         shown = f"unknown method {name!r}" if name else f"a chain has an empty stage in {text!r}"
@@ -158,7 +111,7 @@ def _expand(text: str, methods: Methods, layers: str, networks: Networks) -> lis
         if key in values:
             raise UsageError(f"{key} is set twice in {text!r}: for one row each write {key}=a/b")
         values[key] = [value for part in _split(typed, "/")
-                       for value in _values(part.strip(), hints[key], f"{name}:{key}", networks)]  # fmt: skip
+                       for value in _values(part.strip(), hints[key], f"{name}:{key}", names.networks)]  # fmt: skip
     defaults = {"layers": layers} if "layers" in own and "layers" not in values else {}
     stages = []
     for combination in itertools.product(*values.values()):
@@ -166,13 +119,18 @@ def _expand(text: str, methods: Methods, layers: str, networks: Networks) -> lis
         label = ":".join([name, *(f"{key}={one.shown}" for key, one in chosen.items())])
         inner = {**defaults, **{key: one.value for key, one in chosen.items() if key in own}}
         outer = {key: one.value for key, one in chosen.items() if key not in own}
+        chains = {key: _parse(inner.get(key, kind.__dataclass_fields__[key].default), f"{name}:{key}", names, dense=True)
+                  for key, hint in own.items() if hint is ChainTexts}  # fmt: skip
+        inner |= {key: ",".join(chain.text for chain in found) for key, found in chains.items()}
         try:
             method = kind(**inner)
             method = wrapper(method, **outer) if wrapper and outer else method
         except ValueError as error:
             raise UsageError(f"{label}: {error}") from error
+        named = tuple(itertools.chain.from_iterable(chains.values()))
         contents = sorted(f"{key} {one.content}" for key, one in chosen.items() if one.content)
-        stages.append(Stage(name, method, label, tuple(contents)))
+        contents += [content for chain in named for content in chain.contents]
+        stages.append(Stage(name, method, label, tuple(contents), named))
     return stages
 
 
@@ -200,7 +158,7 @@ class _Value:
 
 def _values(part: str, hint: Any, name: str, networks: Networks) -> list[_Value]:
     """What one VALUE stands for."""
-    plain = _unquote(part)
+    plain = unquoted(part)
     if hint not in (NetName, TeacherName):
         return [_Value(part, convert(plain, hint, name))]
     try:
@@ -208,10 +166,6 @@ def _values(part: str, hint: Any, name: str, networks: Networks) -> list[_Value]
     except UsageError as error:
         raise UsageError(f"{name}: {error}") from error
     return [_Value(part if one.text == plain else quoted(one.text), one.text, one.content) for one in found]
-
-
-def _unquote(text: str) -> str:
-    return text[1:-1] if len(text) >= 2 and text[0] == text[-1] and text[0] in "'\"" else text
 
 
 def convert(text: str, hint: Any, name: str) -> Any:

@@ -15,13 +15,14 @@ from baselines.data import ImageData
 from baselines.errors import UsageError, nearest
 from baselines.training import Recipe, default_recipe
 from bench.cache import StageCache
+from bench.controls import controls_of, orders_of
 from bench.estimate import Sizes
 from bench.grammar import Chain, Methods, parse_chains
 from bench.job import Job, chosen_device, set_up_torch
 from bench.measure.macs import macs_of
 from bench.naming import Naming, file_hash
 from bench.options import DATA_DIR, Command, Options
-from bench.plan import Source, make_plan
+from bench.plan import Row, Source, make_plan
 from bench.runtimes import RUNTIMES
 from methods.graph import UntraceableError, trace
 
@@ -68,9 +69,11 @@ def make_job(command: Command, methods: Methods, complain: Callable[[str], None]
         macs = macs_of(trace(make_network(options.net, 0)), data.input_shape)
     except UntraceableError as error:
         raise UsageError(f"--net {options.net}: {error}; a network must be traceable by torch.fx") from error
+    source = source_of(options.net)
     plan = make_plan(
-        source_of(options.net),
+        source,
         chains,
+        added=_added(options, chains, methods, source.recipe, complain),
         seeds=options.seeds,
         runtimes=options.runtimes,
         threads=options.threads,
@@ -83,6 +86,20 @@ def make_job(command: Command, methods: Methods, complain: Callable[[str], None]
     sizes = Sizes(macs, data.count("train"), data.count("test"), device.startswith("cuda"))
     cache = StageCache(options.cache, complain)
     return Job(plan, data, request, make_network, source_of, chain_of, sizes, device, out, cache)
+
+
+def _added(
+    options: Options, chains: tuple[Chain, ...], methods: Methods, recipe: Recipe, complain: Callable[[str], None]
+) -> tuple[Row, ...]:
+    """The rows that nobody typed: other orders and controls; one that is both is another order."""
+    orders = orders_of(chains) if options.orders else ()
+    if options.no_controls:
+        return orders
+    controls, said = controls_of(chains, methods, recipe)
+    for line in said:
+        complain(line)
+    there = {row.chain.text for row in orders}
+    return (*orders, *(row for row in controls if row.chain.text not in there))
 
 
 def _asked_for(options: Options, net: str) -> Options:

@@ -57,6 +57,10 @@ class Options:
     dataset: str = _option("digits", "a data set of --list; `folder` is a folder of class folders", "--dataset mnist")
     data_dir: Path | None = _option(None, "where data sets are looked for (default: .data)", "--data-dir ~/data", Path)
     download: bool = _option(False, "fetch a data set that is missing", "--download", bool)
+    orders: bool = _option(False, "try each chain's other orders too", "--orders", bool)
+    no_controls: bool = _option(
+        False, "leave out the rows that methods are compared with besides the dense network", "--no-controls", bool
+    )
     layers: str = _option(
         "all",
         "which layers methods act on where the chain does not say",

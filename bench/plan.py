@@ -10,6 +10,7 @@ from typing import Any
 from baselines.training import Recipe
 from bench.grammar import Chain, Stage
 from bench.records import SCHEMA, Role
+from methods.base import Writing
 
 RESULTS = 5  # raised when code changes what methods return: stages cached before it are then not taken for theirs
 _DENSE_FIELDS_LEFT_OUT = ("finetune_epochs", "finetune_lr")  # the dense network does not depend on them
@@ -61,6 +62,7 @@ class Case:
     threads: int
     role: Role = "asked"  # neither this nor the next is part of the id: the row is the same
     control_of: tuple[str, ...] = ()
+    refusal: str = ""  # why it cannot run, where that is known beforehand
 
     @property
     def label(self) -> str:
@@ -69,6 +71,11 @@ class Case:
     @property
     def text(self) -> str:
         return self.chain.text if self.chain else "dense"
+
+    @property
+    def writing(self) -> Writing:
+        """How its file is written."""
+        return self.chain.stages[-1].method.writing if self.chain and self.chain.stages else "smallest"
 
     @property
     def stage_ids(self) -> tuple[str, ...]:
@@ -87,6 +94,16 @@ class Case:
 
 
 @dataclass(frozen=True)
+class Row:
+    """A chain that was not asked for, and why it is there."""
+
+    chain: Chain
+    role: Role
+    control_of: tuple[str, ...]  # canonical texts of the chains that it is compared with
+    refusal: str = ""
+
+
+@dataclass(frozen=True)
 class Plan:
     """All cases of a run, the dense network of each seed before the chains on it."""
 
@@ -102,11 +119,17 @@ def make_plan(
     source: Source,
     chains: tuple[Chain, ...],
     *,
+    added: tuple[Row, ...] = (),
     seeds: tuple[int, ...],
     runtimes: tuple[str, ...],
     threads: int,
     command: str,
 ) -> Plan:
-    """The plan with a dense case and a case a chain, for each seed."""
+    """The plan with a dense case and a case a chain, for each seed, and then those of the rows that are added."""
     cases = [Case(source, chain, seed, runtimes, threads) for seed in seeds for chain in (None, *chains)]
+    cases += [
+        Case(source, row.chain, seed, runtimes, threads, row.role, row.control_of, row.refusal)
+        for seed in seeds
+        for row in added
+    ]
     return Plan(tuple(cases), command)

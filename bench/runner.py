@@ -13,7 +13,7 @@ from typing import Any
 
 from baselines.training import evaluate
 from bench.environment import environment
-from bench.estimate import Meter, Narrator, plan_seconds
+from bench.estimate import Meter, Narrator, cached, plan_seconds
 from bench.files import save_file
 from bench.job import Job, begun, finished, to_measure
 from bench.measure import Measured, Server, measure
@@ -38,13 +38,13 @@ class Runner:
         """All records in plan order. A case that fails is a record with its reason and stops nothing."""
         job = self.job
         known = {case.id: record for case in job.plan.cases if (record := finished(job, case))}
-        have = {stage for case in job.plan.cases for stage in case.stage_ids if job.cache.has(stage)}
+        have = cached(job.plan, job.sizes, job.cache.has)
         self.narrator = Narrator(self.watcher, Meter(plan_seconds(job.plan, job.sizes, have, set(known))))
         records = []
         with Server(dict.fromkeys(name for case in job.plan.cases for name in case.runtimes)) as self.server:
             for index, case in enumerate(job.plan.cases, start=1):
                 self.watcher.case(index, len(job.plan.cases), self._title(case))
-                record = known.get(case.id) or self._attempt(case)
+                record = self._kept(case, known[case.id]) if case.id in known else self._attempt(case)
                 kept = " (kept from before)" if case.id in known else ""
                 self.watcher.say(f"[{index}/{len(job.plan.cases)}] {self._title(case)}: {summary(record)}{kept}")
                 self.narrator.meter.finish(case.id)
@@ -55,8 +55,17 @@ class Runner:
         several = len({case.seed for case in self.job.plan.cases}) > 1
         return f"{case.label} seed {case.seed}" if several else case.label
 
+    def _kept(self, case: Case, record: RunRecord) -> RunRecord:
+        """The record of before, as what this plan has it for."""
+        now = dataclasses.replace(record, role=case.role, control_of=case.control_of)
+        if now != record:
+            write_record(now, self.job.record_path(case))
+        return now
+
     def _attempt(self, case: Case) -> RunRecord:
         try:
+            if case.refusal:
+                raise Refused(case.refusal)
             record = self._run_case(case)
         except (Refused, UntraceableError) as refusal:
             record = self._unfinished(case, "refused", str(refusal))
@@ -92,7 +101,9 @@ class Runner:
         if held := begun(self.job, case):
             again = self._measure(case, self.job.artifact_path(case), to_measure(held)).runtimes
             results = {result.runtime: result for result in (*held.runtimes, *again)}
-            return dataclasses.replace(held, runtimes=tuple(results.values()))
+            return dataclasses.replace(
+                held, runtimes=tuple(results.values()), role=case.role, control_of=case.control_of
+            )
         made = stages(self.job, case, self.narrator)
         path = self.job.artifact_path(case)
         shipped = save_file(self.job, case, made[-1].model, path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import functools
 import tempfile
@@ -33,9 +34,11 @@ def task_for(trainer: Trainer, before: str, make: Make) -> Task:
     job, case = trainer.job, trainer.case
     recipe = case.source.recipe
 
-    def finetune(model: GraphModule, *, lr_scale: float = 1.0, full: bool = False, **settings: Any) -> GraphModule:
-        epochs, lr = (recipe.epochs, recipe.lr) if full else (recipe.finetune_epochs, recipe.finetune_lr)
-        return trainer.train(model.to(job.device), epochs, lr * lr_scale, **settings)
+    def finetune(
+        model: GraphModule, *, lr_scale: float = 1.0, full: bool = False, epochs: int | None = None, **settings: Any
+    ) -> GraphModule:
+        usual, lr = (recipe.epochs, recipe.lr) if full else (recipe.finetune_epochs, recipe.finetune_lr)
+        return trainer.train(model.to(job.device), usual if epochs is None else epochs, lr * lr_scale, **settings)
 
     def examples(count: int) -> Iterator[tuple[Tensor, Tensor]]:
         return training_examples(job.data, count, seed=case.seed, device=job.device)
@@ -54,6 +57,7 @@ def task_for(trainer: Trainer, before: str, make: Make) -> Task:
         network=functools.partial(_network, trainer, make),
         compressed=functools.partial(_compressed, trainer, make),
         file_bytes=functools.partial(_file_bytes, trainer, make),
+        stored_bytes=functools.partial(_bytes_of, job, case),
     )
 
 
@@ -100,9 +104,14 @@ def _compressed(trainer: Trainer, make: Make, text: str, offset: int = 0) -> Gra
 
 def _file_bytes(trainer: Trainer, make: Make, text: str) -> int:
     other = dataclasses.replace(trainer.case, chain=trainer.job.chain_of(text))
-    with trainer.elsewhere(), tempfile.TemporaryDirectory() as folder:
+    with trainer.elsewhere():
+        return _bytes_of(trainer.job, other, make(other)[-1].model)
+
+
+def _bytes_of(job: Job, case: Case, model: GraphModule) -> int:
+    with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "row.nnc"
-        save_file(trainer.job, other, make(other)[-1].model, path)
+        save_file(job, case, copy.deepcopy(model), path)
         return path.stat().st_size
 
 

@@ -1,7 +1,9 @@
 """Compression methods. `METHODS` is the one table of them, by the name that the command line uses: add yours here."""
 
 from methods.base import CompressionMethod, Pipeline, Task
+from methods.controls import Longer, Small, Xz
 from methods.distillation import Distill
+from methods.ensemble import Ensemble
 from methods.lowrank import LowRank
 from methods.pruning import Prune
 from methods.quantization import PTQ, QAT, Dynamic, Half, WeightOnly
@@ -26,6 +28,10 @@ METHODS: dict[str, type[CompressionMethod]] = {
     "binary": Binary,
     "prune": Prune,
     "distill": Distill,
+    "ensemble": Ensemble,
+    "longer": Longer,
+    "small": Small,
+    "xz": Xz,
 }
 
 __all__ = [
@@ -40,14 +46,18 @@ __all__ = [
     "CompressionMethod",
     "Distill",
     "Dynamic",
+    "Ensemble",
     "Hadamard",
     "Half",
+    "Longer",
     "LowRank",
     "Pipeline",
     "Prune",
     "RandomBasis",
+    "Small",
     "Task",
     "Ternary",
     "Wavelet",
     "WeightOnly",
+    "Xz",
 ]  # fmt: skip

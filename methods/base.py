@@ -18,13 +18,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import ClassVar, NewType, Protocol
+from typing import ClassVar, Literal, NewType, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.fx import GraphModule
 
 from methods.effects import WHY_NOT_AFTER, Effect
+
+Writing = Literal["smallest", "xz"]  # each tensor in the smallest of our codes, or plain, the file then packed by LZMA
 
 NetName = NewType("NetName", str)  # a network as `--net` writes it
 TeacherName = NewType("TeacherName", str)  # a trained one: "dense", "input", the path of an artifact, or a `NetName`
@@ -80,6 +82,7 @@ class Finetune(Protocol):
         objective: Objective | None = None,
         subset: float = 1.0,
         augment: bool = True,
+        epochs: int | None = None,
     ) -> GraphModule:
         """Trains `model` in place for the recipe's fine-tuning epochs and returns it, in eval mode.
 
@@ -94,6 +97,7 @@ class Finetune(Protocol):
         objective: minimised in place of the mean cross entropy, which is logged all the same.
         subset: share of the training images that is used, of each class the same share, always the same images.
         augment: false leaves out the recipe's augmentation.
+        epochs: in place of the recipe's number of them, at its rates all the same.
         """
         ...
 
@@ -154,6 +158,10 @@ def _no_file(text: str) -> int:
     raise Refused(f"the file of {text} cannot be made here: leave the setting that names it out")
 
 
+def _no_size(_model: GraphModule) -> int:
+    raise Refused("files are not written here: choose a setting that does not ask for their size")
+
+
 def _no_past(_share: float) -> GraphModule:
     raise Refused("how the dense network was trained is not known here: leave rewinding out")
 
@@ -171,6 +179,7 @@ class Task:
     compressed: what a chain makes of the dense network of this seed plus an offset; its epochs count as the caller's.
     Not to be changed.
     file_bytes: bytes of the file that a chain gives.
+    stored_bytes: bytes of the file that a network would give.
     """
 
     finetune: Finetune
@@ -186,6 +195,7 @@ class Task:
     network: Callable[[str], GraphModule] = _no_network
     compressed: Callable[[str, int], GraphModule] = _no_chain
     file_bytes: Callable[[str], int] = _no_file
+    stored_bytes: Callable[[GraphModule], int] = _no_size
 
     def generator(self) -> torch.Generator:
         """A fresh CPU generator seeded with `seed`: the only source of randomness a method may use."""
@@ -204,10 +214,19 @@ class CompressionMethod(ABC):
     effect: ClassVar[Effect]
     trains: ClassVar[bool] = True  # whether it fine-tunes, which nearly all its time then goes into
     wrapper: ClassVar[type[Wrapper] | None] = None  # what its settings make of another method that has none such
+    writing: ClassVar[Writing] = "smallest"  # how the file of a chain that ends with it is written
 
     def epochs(self, finetune_epochs: int, dense_epochs: int) -> int:
         """The epochs that it trains for, under a recipe with so many: for the estimate of a run's time."""
         return finetune_epochs if self.trains else 0
+
+    def asks_for(self) -> tuple[tuple[str, int], ...]:
+        """The chains, and offsets of the seed, of which it takes the networks: their epochs are counted as its own."""
+        return ()
+
+    def controls(self) -> Mapping[str, CompressionMethod]:
+        """What it must beat, by role (bench/records.py): itself without that which it claims to gain from."""
+        return {}
 
     @abstractmethod
     def compress(self, model: GraphModule, task: Task) -> GraphModule:
@@ -248,6 +267,12 @@ class Wrapper(CompressionMethod, ABC):
 
     def epochs(self, finetune_epochs: int, dense_epochs: int) -> int:
         return self.method.epochs(finetune_epochs, dense_epochs)
+
+    def asks_for(self) -> tuple[tuple[str, int], ...]:
+        return self.method.asks_for()
+
+    def controls(self) -> Mapping[str, CompressionMethod]:
+        return {role: dataclasses.replace(self, method=one) for role, one in self.method.controls().items()}
 
     def cannot_follow(self, earlier: CompressionMethod) -> str | None:
         return self.method.cannot_follow(earlier)

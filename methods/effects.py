@@ -13,6 +13,7 @@ class Effect(enum.IntEnum):
     REPLACES_LAYERS = 1  # writes new stored tensors: the coefficients of a spectral layer
     ZEROS_WEIGHTS = 2  # holds some entries of stored tensors at zero
     LOWERS_PRECISION = 3  # maps stored tensors to few bits
+    WRITES_FILE = 4  # changes nothing but how the file is written
 
 
 _DROPPED = "it would start from another network and drop what had been done"
@@ -26,4 +27,5 @@ WHY_NOT_AFTER = {
     (Effect.LOWERS_PRECISION, Effect.ZEROS_WEIGHTS): "what it stores was fitted to the weights before pruning",
     (Effect.LOWERS_PRECISION, Effect.LOWERS_PRECISION): "its precision has been lowered already",
     (Effect.REPLACES_LAYERS, Effect.REPLACES_LAYERS): "its layers have been replaced already",
+    **{(Effect.WRITES_FILE, effect): "how the file is written is said last" for effect in Effect},
 }

@@ -28,7 +28,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
         "iadd", "isub", "imul", "itruediv", "eq", "ne", "lt", "le", "gt", "ge")},
     **{f"torch.{name}": getattr(torch, name) for name in
        ("add", "sub", "mul", "div", "matmul", "flatten", "relu", "sigmoid", "tanh", "cat", "concat", "stack", "chunk",
-        "split", "reshape", "transpose", "permute", "unsqueeze", "squeeze", "mean", "sum", "amax", "exp", "sqrt",
+        "split", "reshape", "transpose", "permute", "unsqueeze", "squeeze", "mean", "sum", "amax", "exp", "log", "sqrt",
         "rsqrt", "square", "abs", "clamp", "softmax", "log_softmax", "bmm", "einsum", "roll", "_assert",
         "adaptive_avg_pool1d", "conv2d", "avg_pool1d", "swapaxes")},
     **{f"F.{name}": getattr(F, name) for name in

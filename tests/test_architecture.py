@@ -13,7 +13,7 @@ MAY_IMPORT = {
     "cuda_kernels": set(),
     "methods": {"cuda_kernels"},
     "baselines": {"methods.base"},
-    "bench": {"methods.base", "methods.graph", "methods.layers", "methods.folding", "baselines"},
+    "bench": {"methods.base", "methods.graph", "methods.layers", "methods.folding", "methods.quoting", "baselines"},
     "reports": {"bench.records", "bench.intervals", "cuda_kernels.results"},
 }
 ENTRY_POINTS = {"cuda_kernels/__main__.py": {"reports.kernels", "bench.environment"}}  # these put the parts together

@@ -5,7 +5,8 @@
   tensors                 one code after the other, in the header's order, nothing between them
   checksum                BLAKE2b of all bytes before it (16)
 
-A file is whole, of this version and as long as its header says, or reading ends with an error.
+A file is whole, of this version and as long as its header says, or reading ends with an error. All this may stand in
+one .xz stream (bench/artifact/xz.py), as a general compressor's form of it.
 """
 
 from __future__ import annotations
@@ -18,11 +19,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from baselines.errors import UsageError
+from bench.artifact import xz
 from bench.artifact.dictionary import DICTIONARY
 
 MAGIC = b"\x93NNC"
 VERSION = 3
 MAX_HEADER_BYTES = 4 << 20  # unpacked; that of a 200-layer network takes a tenth
+_FREE_BYTES = 256 << 20  # any file may hold as much, however short its codes: an all-zero layer takes a few bytes
+_BYTES_PER_FILE_BYTE = 2000  # an int8 network of which one weight in a thousand is left holds 1600, as counted here
+_PIECE = 64 << 10  # enough of a .xz stream to show what it begins with
 _PRELUDE = struct.Struct("<4sHIII")
 _CHECKSUM_BYTES = 16
 
@@ -39,6 +44,7 @@ class Frame:
     tensors: memoryview
     whole: bool  # whether the checksum over everything holds
     file_bytes: int
+    unpacked_bytes: int  # of what the file stands for: more than file_bytes where it is in .xz form
     sha256: str  # of the whole file, as `sha256sum` prints it
 
 
@@ -78,17 +84,25 @@ def write_whole(data: bytes, path: Path) -> None:
         raise
 
 
-def read_frame(path: Path) -> Frame:
+def limit_of(file_bytes: int) -> int:
+    """Bytes that a file may stand for unless its reader sets another limit."""
+    return max(_FREE_BYTES, _BYTES_PER_FILE_BYTE * file_bytes)
+
+
+def read_frame(path: Path, limit: int | None = None) -> Frame:
     """Reads a file and checks its frame.
+
+    limit: bytes that its tensors may take; not set: `limit_of` its size. A file in .xz form is unpacked to no more.
 
     Raises:
         ArtifactError: it is missing, of another version, no artifact, or its header is damaged or truncated.
     """
-    data = _bytes_of(path)
+    file = _bytes_of(path)
+    data = _unpacked(file, path, limit_of(len(file)) if limit is None else limit)
     header, end = _header(data, path)
     body = memoryview(data)[:-_CHECKSUM_BYTES]
     whole = _checksum(body) == data[-_CHECKSUM_BYTES:]
-    return Frame(header, body[end:], whole, len(data), hashlib.sha256(data).hexdigest())
+    return Frame(header, body[end:], whole, len(file), len(data), hashlib.sha256(file).hexdigest())
 
 
 def read_header(path: Path) -> bytes:
@@ -97,13 +111,26 @@ def read_header(path: Path) -> bytes:
     Raises:
         ArtifactError: as `read_frame`.
     """
-    return _header(_bytes_of(path), path)[0]
+    file = _bytes_of(path)
+    return _header(_unpacked(file, path, limit_of(len(file))), path)[0]
+
+
+def _unpacked(file: bytes, path: Path, limit: int) -> bytes:
+    """What a file in .xz form stands for; any other as it is."""
+    if not file.startswith(xz.MAGIC):
+        return file
+    try:
+        return xz.unpack(file, limit + MAX_HEADER_BYTES + _PRELUDE.size + _CHECKSUM_BYTES)
+    except ValueError as error:
+        raise ArtifactError(f"{path} cannot be read ({error}): make it again") from error
 
 
 def is_of_another_version(path: Path) -> bool:
     """Whether the file is an artifact, whole or not, that this version does not read."""
     with path.open("rb") as file:
         start = file.read(_PRELUDE.size)
+        if start.startswith(xz.MAGIC):
+            start = xz.beginning(start + file.read(_PIECE), _PRELUDE.size)
     if len(start) < _PRELUDE.size or start[: len(MAGIC)] != MAGIC:
         return False
     return _PRELUDE.unpack(start)[1] != VERSION

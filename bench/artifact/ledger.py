@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Literal
 
 import numpy as np
@@ -42,6 +43,26 @@ def entry(tensor: StoredTensor, decoded: Decoded, purpose: Purpose) -> TensorEnt
 def container_entry(size: int) -> TensorEntry:
     """The line of what is no tensor: header, graph, checksums; `size` bytes, which hold no value, so no information."""
     return TensorEntry("(container)", "header", (), "deflate", 0, 0, 0.0, size, header_bytes=size)
+
+
+def share_of(line: TensorEntry, file_bytes: int, unpacked_bytes: int) -> TensorEntry:
+    """The line of a tensor in a file that a general compressor packed as a whole, whose bytes belong to no tensor: each
+    has its share by its size before, rounded down."""
+
+    def share(size: int) -> int:
+        return size * file_bytes // unpacked_bytes
+
+    parts = dataclasses.replace(
+        line,
+        codec="xz",
+        values_bytes=share(line.values_bytes),
+        indices_bytes=share(line.indices_bytes),
+        codebooks_bytes=share(line.codebooks_bytes),
+        scales_bytes=share(line.scales_bytes),
+        header_bytes=share(line.header_bytes),
+    )
+    spent = (parts.values_bytes, parts.indices_bytes, parts.codebooks_bytes, parts.scales_bytes, parts.header_bytes)
+    return dataclasses.replace(parts, bytes=sum(spent))
 
 
 def _nonzeros(words: Words, dtype: str) -> int:

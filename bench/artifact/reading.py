@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.fx import GraphModule
 
 from bench.artifact.codecs import CODECS
-from bench.artifact.container import ArtifactError, Frame, read_frame, read_header
+from bench.artifact.container import ArtifactError, Frame, limit_of, read_frame, read_header
 from bench.artifact.header import Header, MalformedError, StoredTensor, header_from_bytes, short_crc
 from bench.artifact.layers import (
     Expected,
@@ -25,13 +25,11 @@ from bench.artifact.layers import (
     sketch,
     storage_bytes,
 )
-from bench.artifact.ledger import Purpose, container_entry, entry
+from bench.artifact.ledger import Purpose, container_entry, entry, share_of
 from bench.artifact.words import count_of, from_words, torch_type, word_type
 from bench.records import TensorEntry
 from methods.graph import graph_from_data, modules_called, tensors_read
 
-_FREE_BYTES = 256 << 20  # any file may hold as much, however short its codes: an all-zero layer takes a few bytes
-_BYTES_PER_FILE_BYTE = 2000  # an int8 network of which one weight in a thousand is left holds 1600, as counted here
 _LEAST_VALUE_BYTES = 4  # a value counts as much, however narrow its type: it costs time to read
 _MAKING = 8  # bases are made as doubles, from whole numbers, with copies
 
@@ -53,7 +51,8 @@ def load(path: Path, max_bytes: int | None = None) -> Artifact:
     Nothing in the file is executed. What it says it holds is counted before any of it is made: its values, each as four
     bytes or more, and eight times what layers compute themselves. A short code may stand for many values, so that is
     refused beyond 256 MiB or, where this is more, 2000 times the file's size. Reading peaks at twice what is counted,
-    300 MiB and ten times the file's size, all in all at most.
+    300 MiB and ten times the file's size, all in all at most. A file in .xz form is unpacked before that, to no more
+    bytes than may be counted.
 
     max_bytes: of what is counted, in place of that limit: less for files of strangers, more for a very large network
         that is nearly all zero.
@@ -62,8 +61,8 @@ def load(path: Path, max_bytes: int | None = None) -> Artifact:
         ArtifactError: the file is missing, damaged, truncated, of another version, holds more than the limit, or
             describes no network.
     """
-    frame = read_frame(path)
-    limit = max(_FREE_BYTES, _BYTES_PER_FILE_BYTE * frame.file_bytes) if max_bytes is None else max_bytes
+    frame = read_frame(path, max_bytes)
+    limit = limit_of(frame.file_bytes) if max_bytes is None else max_bytes
     try:
         return _rebuild(frame, limit)
     except Exception as error:  # whatever a strange file provokes is said in one way
@@ -104,7 +103,9 @@ def _rebuild(frame: Frame, limit: int) -> Artifact:
     _place_free_tensors(root, header, tensors)
     model = graph_from_data(header.graph, root).eval()
     _check_complete(model, header, tensors)
-    overhead = container_entry(frame.file_bytes - sum(tensor.bytes for tensor in header.tensors))
+    if frame.unpacked_bytes > frame.file_bytes:
+        ledger = [share_of(line, frame.file_bytes, frame.unpacked_bytes) for line in ledger]
+    overhead = container_entry(frame.file_bytes - sum(line.bytes for line in ledger))
     return Artifact(model, header.metadata, (overhead, *ledger), frame.sha256, frame.file_bytes)
 
 

@@ -8,16 +8,21 @@ from typing import Any
 from torch import Tensor, nn
 from torch.fx import GraphModule
 
-from bench.artifact.codecs import smallest
+from bench.artifact import xz
+from bench.artifact.codecs import plain, smallest
 from bench.artifact.container import frame, write_whole
 from bench.artifact.header import Header, Role, StoredLayer, StoredTensor, header_to_bytes, short_crc
 from bench.artifact.layers import describe_layers, expected_tensors, sketch
 from bench.artifact.words import to_words, type_name
+from methods.base import Writing
 from methods.graph import graph_from_data, graph_to_data, modules_called, tensor_at, tensors_read
 
 
-def save(model: GraphModule, path: Path, metadata: dict[str, Any]) -> None:
+def save(model: GraphModule, path: Path, metadata: dict[str, Any], writing: Writing = "smallest") -> None:
     """Writes `model`, whole or not at all; the same model and metadata give the same bytes.
+
+    writing: "smallest" stores each tensor in the smallest of our codes; "xz" stores plain values and packs the whole
+    file by LZMA.
 
     Lossless in training form (constraints, their buffers, the tensors under them) as in shipped form. What the graph
     does not call is left out.
@@ -31,14 +36,16 @@ def save(model: GraphModule, path: Path, metadata: dict[str, Any]) -> None:
     graph_from_data(graph, model)  # a file that could not be read must not be written
     layers = describe_layers(model)
     _check_layers(model, layers)
+    encode = plain if writing == "xz" else smallest
     rows, codes = [], []
     for names, tensor in _tied(_tensors(model, layers)):
-        codec, code = smallest(to_words(tensor), tuple(tensor.shape))
+        codec, code = encode(to_words(tensor), tuple(tensor.shape))
         shape, crc = tuple(tensor.shape), short_crc(code)
         rows.append(StoredTensor(names, _role(tensor), type_name(tensor), shape, codec, len(code), crc))
         codes.append(code)
     header = Header(metadata, graph, layers, tuple(rows))
-    write_whole(frame(header_to_bytes(header), codes), path)
+    data = frame(header_to_bytes(header), codes)
+    write_whole(xz.pack(data) if writing == "xz" else data, path)
 
 
 def _check_layers(model: GraphModule, layers: tuple[StoredLayer, ...]) -> None:

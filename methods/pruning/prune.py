@@ -15,6 +15,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -159,6 +160,13 @@ class Prune(CompressionMethod):
         once = finetune_epochs if self.rewind == "none" else dense_epochs - round(self.rewind_to * dense_epochs)
         steps = len(_shares(self.target, self.step)) if self.schedule == "iterative" else 1
         return once * steps + dense_epochs * (self.score in TRAINING)
+
+    def controls(self) -> Mapping[str, CompressionMethod]:
+        """Random pruning at the same layer-wise rates; none where no setting gives those rates."""
+        if self.score in ("random", *TRAINING) or self.rates == "normalized":
+            return {}
+        of_score = self.rates == "global" and self.preset == "none" and not self._pattern_decides
+        return {"random": dataclasses.replace(self, score="random", rates=self.score if of_score else self.rates)}
 
     def unsupported(self, model: GraphModule) -> str | None:
         """The reason why `model` cannot be pruned, or None."""

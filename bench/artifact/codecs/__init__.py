@@ -22,4 +22,9 @@ def smallest(words: Words, shape: Shape) -> tuple[str, bytes]:
     return min(((name, code) for name, code in codes if code is not None), key=lambda one: len(one[1]))
 
 
-__all__ = ["CODECS", "Codec", "Decoded", "Shape", "Words", "smallest"]
+def plain(words: Words, shape: Shape) -> tuple[str, bytes]:
+    """Name of the codec that leaves `words` as they are, and the code."""
+    return Raw.name, Raw().encode(words, shape)
+
+
+__all__ = ["CODECS", "Codec", "Decoded", "Shape", "Words", "plain", "smallest"]
