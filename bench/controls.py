@@ -16,29 +16,40 @@ import dataclasses
 import itertools
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from typing import cast
+from typing import Any, cast
 
 from baselines.training import Recipe
-from bench.grammar import Chain, Methods, impossible, parse_chain, stage_of
+from bench.chains import Chain, impossible, stage_of
+from bench.grammar import Methods
 from bench.plan import Row
 from bench.records import Role
 from methods.quoting import quoted
 
 _MOST_SMALL, _MOST_OWN, _MOST_PARTS = 4, 12, 12
-_DENSE_FILE: tuple[Role, ...] = ("half", "xz")  # roles that are also the names of their methods
-_LONGER, _SMALL = "longer:extra={}", "small:like={}"
 
 
 def controls_of(chains: Sequence[Chain], methods: Methods, recipe: Recipe) -> tuple[tuple[Row, ...], list[str]]:
-    """The controls of the chains that were asked for, each once, and a line on each kind that not all rows get."""
-    said: list[str] = []
-    rows = [
-        *_longer(chains, methods, recipe),
-        *_small(chains, methods, said),
-        *(_dense_file(role, chains, methods) for role in _DENSE_FILE if role in methods),
-        *_few(list(_own(chains)), _MOST_OWN, "controls that methods name", said),
-        *_few(list(_parts(chains)), _MOST_PARTS, "parts of chains alone", said),
+    """The controls of the chains that were asked for, each once, and a line on each kind that not all rows get.
+
+    methods: the table; its methods that are named after a role are the controls of that role.
+    """
+    made: list[tuple[Sequence[Row | None], int, str]] = [
+        (list(_longer(chains, methods, recipe)), len(chains), ""),
+        ([_alone("small", methods, (chain,), like=chain.text) for chain in chains], _MOST_SMALL, "small"),
+        ([_alone(role, methods, chains) for role in ("half", "xz")], len(chains), ""),
+        (list(_own(chains)), _MOST_OWN, "random and untaught"),
+        (list(_parts(chains)), _MOST_PARTS, "part"),
     ]
+    rows: list[Row] = []
+    said = []
+    for found, most, what in made:
+        some = [row for row in found if row is not None]
+        kept = _few(some, most) if what else some
+        rows += kept
+        if len(kept) < len(some):
+            said.append(
+                f"controls ({what}) are made for {most} chains, spread evenly: type others as rows of their own"
+            )
     return _each_once(rows, chains), said
 
 
@@ -58,40 +69,31 @@ def _each_once(rows: Iterable[Row], asked: Sequence[Chain]) -> tuple[Row, ...]:
     taken = {chain.text for chain in asked}
     for row in rows:
         text = row.chain.text
-        if text in taken:
-            continue
-        before = kept.setdefault(text, row)
-        belongs = tuple(dict.fromkeys((*before.control_of, *row.control_of)))
-        kept[text] = dataclasses.replace(before, control_of=belongs)
+        if text not in taken:
+            before = kept.setdefault(text, row)
+            belongs = tuple(dict.fromkeys((*before.control_of, *row.control_of)))
+            kept[text] = dataclasses.replace(before, control_of=belongs)
     return tuple(kept.values())
 
 
-def _longer(chains: Sequence[Chain], methods: Methods, recipe: Recipe) -> Iterator[Row]:
-    if "longer" not in methods:
-        return
+def _alone(role: Role, methods: Methods, of: Sequence[Chain], **settings: Any) -> Row | None:
+    """The row of the method that is named as the role, by itself; None where the table has none."""
+    if role not in methods:
+        return None
+    stage = stage_of(role, methods[role](**settings), *(of if "like" in settings else ()))
+    if "like" in settings:  # the other chain as it was typed, not with every hyperparameter
+        stage = dataclasses.replace(stage, label=f"{role}:like={quoted(of[0].label)}")
+    return Row(Chain((stage,)), role, tuple(chain.text for chain in of))
+
+
+def _longer(chains: Sequence[Chain], methods: Methods, recipe: Recipe) -> Iterator[Row | None]:
     extra = {chain.text: chain.epochs(recipe.finetune_epochs, recipe.epochs) for chain in chains}
     counts = Counter(epochs for epochs in extra.values() if epochs)
     if not counts:
         return
     common = min(counts, key=lambda epochs: (-counts[epochs], epochs))
     for epochs in sorted({min(counts), common, max(counts)}):
-        texts = tuple(text for text, own in extra.items() if own == epochs)
-        yield Row(parse_chain(_LONGER.format(epochs), methods), "longer", texts)
-
-
-def _small(chains: Sequence[Chain], methods: Methods, said: list[str]) -> Iterator[Row]:
-    if "small" not in methods:
-        return
-    rows = [
-        Row(parse_chain(_SMALL.format(quoted(chain.text)), methods), "small", (chain.text,))
-        for chain in chains
-        if "small" not in [stage.name for stage in chain.stages]
-    ]
-    yield from _few(rows, _MOST_SMALL, "small dense networks of the same bytes", said)
-
-
-def _dense_file(role: Role, chains: Sequence[Chain], methods: Methods) -> Row:
-    return Row(parse_chain(role, methods), role, tuple(chain.text for chain in chains))
+        yield _alone("longer", methods, [chain for chain in chains if extra[chain.text] == epochs], extra=epochs)
 
 
 def _own(chains: Sequence[Chain]) -> Iterator[Row]:
@@ -99,9 +101,8 @@ def _own(chains: Sequence[Chain]) -> Iterator[Row]:
     for chain in chains:
         for index, stage in enumerate(chain.stages):
             for role, method in stage.method.controls().items():
-                other = stage_of(stage.name, method, stage.chains)
-                stages = (*chain.stages[:index], other, *chain.stages[index + 1 :])
-                control = Chain(stages)
+                other = stage_of(stage.name, method, *stage.chains, contents=stage.contents)
+                control = Chain((*chain.stages[:index], other, *chain.stages[index + 1 :]))
                 yield Row(control, cast(Role, role), (chain.text,), impossible(control) or "")
 
 
@@ -111,11 +112,10 @@ def _parts(chains: Sequence[Chain]) -> Iterator[Row]:
             yield from (Row(Chain((stage,)), "part", (chain.text,)) for stage in chain.stages)
 
 
-def _few(rows: Sequence[Row], most: int, what: str, said: list[str]) -> Sequence[Row]:
-    """At most so many chains of `rows`, the first and the last among them, spread evenly; says what is left out."""
+def _few(rows: Sequence[Row], most: int) -> Sequence[Row]:
+    """The rows of at most so many chains, the first and the last among them, spread evenly."""
     texts = list(dict.fromkeys(row.chain.text for row in rows))
     if len(texts) <= most:
         return rows
     kept = {texts[round(step * (len(texts) - 1) / (most - 1))] for step in range(most)}
-    said.append(f"{what}: {most} of {len(texts)} are run, spread evenly; type the others to have them")
     return [row for row in rows if row.chain.text in kept]

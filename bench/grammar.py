@@ -7,8 +7,8 @@ VALUES = VALUE ("/" VALUE)*            one row a value
 VALUE  = text without , + : / or text in single or double quotes (methods/quoting.py)
 
 A value that names networks may stand for several (a scan of students): one row each. A value may
-itself be a LIST, as the members of an ensemble are, in which `dense` is a chain of no stage. KEYs are the hyperparameters of
-the method, and of a wrapper, such as a teacher's settings, where the method has none of that name.
+itself be a LIST, as the members of an ensemble are, in which `dense` is a chain of no stage. KEYs are the
+hyperparameters of the method, and of a wrapper, such as a teacher's settings, where the method has none of that name.
 """
 
 from __future__ import annotations
@@ -119,8 +119,9 @@ def _expand(text: str, names: _Names) -> list[Stage]:
         label = ":".join([name, *(f"{key}={one.shown}" for key, one in chosen.items())])
         inner = {**defaults, **{key: one.value for key, one in chosen.items() if key in own}}
         outer = {key: one.value for key, one in chosen.items() if key not in own}
-        chains = {key: _parse(inner.get(key, kind.__dataclass_fields__[key].default), f"{name}:{key}", names, dense=True)
-                  for key, hint in own.items() if hint is ChainTexts}  # fmt: skip
+        written = {key: inner.get(key, kind.__dataclass_fields__[key].default)
+                   for key, hint in own.items() if hint is ChainTexts}  # fmt: skip
+        chains = {key: _parse(text, f"{name}:{key}", names, dense=True) for key, text in written.items()}
         inner |= {key: ",".join(chain.text for chain in found) for key, found in chains.items()}
         try:
             method = kind(**inner)

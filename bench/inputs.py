@@ -15,9 +15,10 @@ from baselines.data import ImageData
 from baselines.errors import UsageError, nearest
 from baselines.training import Recipe, default_recipe
 from bench.cache import StageCache
+from bench.chains import Chain
 from bench.controls import controls_of, orders_of
 from bench.estimate import Sizes
-from bench.grammar import Chain, Methods, parse_chains
+from bench.grammar import Methods, parse_chains
 from bench.job import Job, chosen_device, set_up_torch
 from bench.measure.macs import macs_of
 from bench.naming import Naming, file_hash

@@ -20,9 +20,9 @@ from baselines.data import ImageData
 from baselines.errors import UsageError
 from bench.artifact import is_of_another_version
 from bench.cache import FOLDERS_OF_A_CACHE, StageCache
+from bench.chains import Chain
 from bench.environment import environment
 from bench.estimate import Sizes
-from bench.grammar import Chain
 from bench.plan import Case, Plan, Source
 from bench.records import RecordError, RunRecord, read_record, write_json
 

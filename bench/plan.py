@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from baselines.training import Recipe
-from bench.grammar import Chain, Stage
+from bench.chains import Chain, Stage
 from bench.records import SCHEMA, Role
 from methods.base import Writing
 

@@ -98,7 +98,7 @@ def _compressed(trainer: Trainer, make: Make, text: str, offset: int = 0) -> Gra
     other = dataclasses.replace(case, chain=trainer.job.chain_of(text), seed=case.seed + offset)
     with trainer.elsewhere():
         made = make(other)
-    trainer.adopt(made[1 if not offset else 0 :])  # the dense network of this seed was there before the stage
+    trainer.adopt(dict(zip(other.stage_ids, made, strict=True)))
     return made[-1].model.to(trainer.job.device)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,6 +37,7 @@ class Trainer:
     calls: int = 0
     _here_s: float = 0.0  # seconds of this sitting's epochs, and of what other cases' networks took
     _taken_s: float = 0.0  # seconds beside epochs of what another row had made
+    _counted: set[str] = field(default_factory=set)  # ids of other cases' networks whose epochs are in `logs`
 
     def train(self, model: GraphModule, epochs: int, lr: float, *, subset: float = 1.0, **settings: Any) -> GraphModule:
         """Trains `model`; subset, settings: as of `baselines.training.train`."""
@@ -110,9 +111,13 @@ class Trainer:
         yield
         self._here_s += time.monotonic() - started
 
-    def adopt(self, made: Sequence[Stage]) -> None:
-        """Counts the epochs and seconds of networks that this stage had made, whoever paid for them."""
-        for one in made:
+    def adopt(self, made: Mapping[str, Stage]) -> None:
+        """Counts the epochs and seconds of networks that this stage had made, by id, whoever paid for them: each once,
+        and the row's own dense network not at all."""
+        for stage_id, one in made.items():
+            if stage_id in self._counted or stage_id == self.case.stage_ids[0]:
+                continue
+            self._counted.add(stage_id)
             self.logs += [dataclasses.replace(log, stage=self.stage) for log in one.training]
             self._taken_s += one.seconds - sum(log.seconds for log in one.training)
 

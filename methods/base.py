@@ -13,6 +13,7 @@ known, so that batch norms can be folded, quantisers placed and the result writt
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
