@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from torch.fx import GraphModule
 
 from methods.effects import WHY_NOT_AFTER, Effect
+from methods.strength import Strength
 
 NetName = NewType("NetName", str)  # a network as `--net` writes it
 TeacherName = NewType("TeacherName", str)  # a trained one: "dense", "input", the path of an artifact, or a `NetName`
@@ -199,11 +200,17 @@ class CompressionMethod(ABC):
     Field types are bool, int, float or str: the command line writes them as `name:field=value`. A field with a fixed
     set of values states it as a `typing.Literal`. A field named `layers` (all, conv, linear) takes the command's
     `--layers` where the chain does not set it.
+
+    strength: the field by which it trades size for accuracy, if there is one: what `--at` and `--search` look along.
+    variants: settings of other fields that are worth a try each, as the command line writes them (`a=1:b=2`), for
+    `--search`; none leaves the method out of it.
     """
 
     effect: ClassVar[Effect]
     trains: ClassVar[bool] = True  # whether it fine-tunes, which nearly all its time then goes into
     wrapper: ClassVar[type[Wrapper] | None] = None  # what its settings make of another method that has none such
+    strength: ClassVar[Strength | None] = None
+    variants: ClassVar[tuple[str, ...]] = ("",)
 
     def epochs(self, finetune_epochs: int, dense_epochs: int) -> int:
         """The epochs that it trains for, under a recipe with so many: for the estimate of a run's time."""
