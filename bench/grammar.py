@@ -70,6 +70,20 @@ def quoted(text: str) -> str:
         return text
     return f'"{text}"' if "'" in text else f"'{text}'"
 
+    @property
+    def typed(self) -> frozenset[str]:
+        """The fields that were set."""
+        return frozenset(part.partition("=")[0] for part in _split(self.label, ":")[1:])
+
+    def having(self, field: str, value: float) -> Stage:
+        """The same with a number in a field that was not set.
+
+        Raises:
+            ValueError: the method refuses the value.
+        """
+        method = dataclasses.replace(self.method, **{field: value})
+        return Stage(self.name, method, f"{self.label}:{field}={value}")
+
 
 @dataclass(frozen=True)
 class Chain:

@@ -93,7 +93,7 @@ def test_positions_and_values_are_each_others_inverse_and_rise(strength):
 
 
 def test_values_are_typed_in_few_digits():
-    assert Strength("sparsity", 0.05, 0.999, "logit").at(0.8) == 0.992733
+    assert Strength("sparsity", 0.05, 0.999, "logit").at(0.8) == 0.992872
     assert Strength("keep", 0.9, 0.005, "log").at(0.5) == 0.06708
     assert [type(Strength("bits", 8, 2, whole=True).at(step / 3)) for step in range(4)] == [int] * 4
 
