@@ -23,6 +23,7 @@ _CLOSE = 0.005  # of a ratio: as near the search without training comes
 _WHOLE_TRIALS = 6  # most of them, of one chain
 _CHEAP_TRIALS = 10  # most of them between two known points
 _HALVINGS = 6  # of the range of a strength, for a drop
+_NO_VALUE = "no value of its strength goes with what else is set"
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Match:
     reason: str = ""
     label: str = ""  # the chain with its setting, as it can be typed; empty where none came of it
     chain: str = ""  # its canonical text
-    reached: float = math.nan  # on validation: the ratio to dense, or the drop in points
+    reached: float = math.nan  # on validation: the ratio to dense, or the drop in points; of a refused one, the nearest
     validation_accuracy: float = math.nan
     file_bytes: int = 0
     trials: int = 0  # at the whole budget
@@ -128,9 +129,15 @@ def match(laboratory: Laboratory, chain: Chain, target: Target) -> Match:
     if not found:
         why = "it has no strength that is left open: take a value out of it"
         return Match(target.text, chain.label, "refused", why)
-    best = min(found, key=lambda one: ("reached", "nearest", "refused").index(one.status))
+    best = min(found, key=lambda one: _rank(one, target))
     trials, cheap = sum(one.trials for one in found), sum(one.cheap_trials for one in found)
     return dataclasses.replace(best, trials=trials, cheap_trials=cheap)
+
+
+def _rank(one: Match, target: Target) -> tuple[int, float]:
+    """How far from the target, the best first."""
+    off = abs(math.log(max(one.reached, 1e-9) / target.value)) if one.reached == one.reached else math.inf
+    return ("reached", "nearest", "refused").index(one.status), off
 
 
 def _at_one_knob(laboratory: Laboratory, knob: Knob, target: Target) -> Match:
@@ -233,7 +240,7 @@ def _of_drop(target: Target, knob: Knob, whole: _Tries, value: float | None) -> 
         return _refused(target, knob, whole, whole.reasons)
     least = min(known, key=lambda one: known[one])
     why = f"out of reach: the least drop found is {known[least]:.2f} points, at {knob.at(least).label}"
-    return _refused(target, knob, whole, [why])
+    return _refused(target, knob, whole, [why], reached=known[least])
 
 
 def _of_ratio(target: Target, knob: Knob, whole: _Tries, cheap: _Tries) -> Match:
@@ -253,7 +260,7 @@ def _of_ratio(target: Target, knob: Knob, whole: _Tries, cheap: _Tries) -> Match
             reason=f"not within {100 * WITHIN:g} %: no setting found is nearer",
         )  # fmt: skip
     why = f"out of reach: the nearest found is {ratio:.3g}x, at {knob.at(value).label}"
-    return _refused(target, knob, whole, [why], count)
+    return _refused(target, knob, whole, [why], count, ratio)
 
 
 def _found(
@@ -274,6 +281,10 @@ def _found(
     )  # fmt: skip
 
 
-def _refused(target: Target, knob: Knob, whole: _Tries, reasons: list[str], cheap: int = 0) -> Match:
-    reason = reasons[0] if reasons else "no value of its strength goes with what else is set"
-    return Match(target.text, knob.chain.label, "refused", reason, trials=len(whole.trials), cheap_trials=cheap)
+def _refused(
+    target: Target, knob: Knob, whole: _Tries, reasons: list[str], cheap: int = 0, reached: float = math.nan
+) -> Match:
+    return Match(
+        target.text, knob.chain.label, "refused", reasons[0] if reasons else _NO_VALUE, reached=reached,
+        trials=len(whole.trials), cheap_trials=cheap,
+    )  # fmt: skip
