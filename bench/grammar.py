@@ -55,6 +55,11 @@ class Stage:
         """Canonical: every hyperparameter, in the order of the fields, defaults included, and of a wrapper."""
         return ":".join([self.name, *(f"{key}={quoted(str(value))}" for key, value in _settings(self.method))])
 
+    @property
+    def typed(self) -> frozenset[str]:
+        """The fields that were set."""
+        return frozenset(part.partition("=")[0] for part in _split(self.label, ":")[1:])
+
 
 def _settings(method: CompressionMethod) -> Iterator[tuple[str, Any]]:
     if isinstance(method, Wrapper):
@@ -69,20 +74,6 @@ def quoted(text: str) -> str:
     if not any(letter in text for letter in ",+:/"):
         return text
     return f'"{text}"' if "'" in text else f"'{text}'"
-
-    @property
-    def typed(self) -> frozenset[str]:
-        """The fields that were set."""
-        return frozenset(part.partition("=")[0] for part in _split(self.label, ":")[1:])
-
-    def having(self, field: str, value: float) -> Stage:
-        """The same with a number in a field that was not set.
-
-        Raises:
-            ValueError: the method refuses the value.
-        """
-        method = dataclasses.replace(self.method, **{field: value})
-        return Stage(self.name, method, f"{self.label}:{field}={value}")
 
 
 @dataclass(frozen=True)

@@ -94,6 +94,16 @@ class Laboratory:
         """The fine-tuning epochs that the recipe gives each method."""
         return self._reference.source.recipe.finetune_epochs
 
+    def chain_of(self, text: str) -> Chain:
+        """A chain as typed.
+
+        Raises:
+            UsageError: there is no such chain.
+        """
+        chain = self.job.chain_of(text)
+        assert chain is not None, text
+        return chain
+
     def dense(self, *, latency: bool = False) -> Trial:
         """The reference; its latency is taken beside itself."""
         return self.trial(None, latency=latency)

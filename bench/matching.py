@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from baselines.errors import UsageError
 from bench.goals import Target
 from bench.grammar import Chain, Stage
 from bench.laboratory import UNTRAINED, Laboratory, Trial
@@ -51,15 +52,11 @@ class Knob:
     index: int
     strength: Strength
 
-    def at(self, value: float) -> Chain:
-        """The chain with that value.
-
-        Raises:
-            ValueError: the method refuses it.
-        """
-        stages = list(self.chain.stages)
-        stages[self.index] = stages[self.index].having(self.strength.field, value)
-        return Chain(tuple(stages))
+    def text(self, value: float) -> str:
+        """The chain with that value, as it is typed."""
+        labels = [stage.label for stage in self.chain.stages]
+        labels[self.index] += f":{self.strength.field}={value}"
+        return "+".join(labels)
 
 
 def knobs_of(chain: Chain) -> list[Knob]:
@@ -96,8 +93,8 @@ class _Tries:
 
     def _level(self, value: float) -> float | None:
         try:
-            chain = self._knob.at(value)
-        except ValueError:  # what else is set does not go with it
+            chain = self._laboratory.chain_of(self._knob.text(value))
+        except UsageError:  # what else is set does not go with it
             return None
         trial = self._laboratory.trial(chain, self._epochs, latency=self._latency)
         self.trials[value] = trial
@@ -239,7 +236,7 @@ def _of_drop(target: Target, knob: Knob, whole: _Tries, value: float | None) -> 
     if not known:
         return _refused(target, knob, whole, whole.reasons)
     least = min(known, key=lambda one: known[one])
-    why = f"out of reach: the least drop found is {known[least]:.2f} points, at {knob.at(least).label}"
+    why = f"out of reach: the least drop found is {known[least]:.2f} points, at {knob.text(least)}"
     return _refused(target, knob, whole, [why], reached=known[least])
 
 
@@ -259,7 +256,7 @@ def _of_ratio(target: Target, knob: Knob, whole: _Tries, cheap: _Tries) -> Match
             target, knob, whole, value, ratio, "nearest", cheap=count,
             reason=f"not within {100 * WITHIN:g} %: no setting found is nearer",
         )  # fmt: skip
-    why = f"out of reach: the nearest found is {ratio:.3g}x, at {knob.at(value).label}"
+    why = f"out of reach: the nearest found is {ratio:.3g}x, at {knob.text(value)}"
     return _refused(target, knob, whole, [why], count, ratio)
 
 
@@ -274,9 +271,9 @@ def _found(
     reason: str = "",
     cheap: int = 0,
 ) -> Match:
-    trial, chain = whole.trials[value], knob.at(value)
+    trial = whole.trials[value]
     return Match(
-        target.text, knob.chain.label, status, reason, chain.label, chain.text, reached, trial.validation_accuracy,
+        target.text, knob.chain.label, status, reason, trial.label, trial.chain, reached, trial.validation_accuracy,
         trial.file_bytes, len(whole.trials), cheap,
     )  # fmt: skip
 

@@ -201,9 +201,8 @@ class CompressionMethod(ABC):
     set of values states it as a `typing.Literal`. A field named `layers` (all, conv, linear) takes the command's
     `--layers` where the chain does not set it.
 
-    strength: the field by which it trades size for accuracy, if there is one: what `--at` and `--search` look along.
-    variants: settings of other fields that are worth a try each, as the command line writes them (`a=1:b=2`), for
-    `--search`; none leaves the method out of it.
+    strength: the field by which it trades size for accuracy, if there is one, for `--at` and `--search`.
+    variants: settings that `--search` tries, each as the command line writes it (`a=1:b=2`); none leaves it out.
     """
 
     effect: ClassVar[Effect]
@@ -252,6 +251,10 @@ class Wrapper(CompressionMethod, ABC):
     @property
     def trains(self) -> bool:  # type: ignore[override]
         return self.method.trains
+
+    @property
+    def strength(self) -> Strength | None:  # type: ignore[override]
+        return self.method.strength
 
     def epochs(self, finetune_epochs: int, dense_epochs: int) -> int:
         return self.method.epochs(finetune_epochs, dense_epochs)

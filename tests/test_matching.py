@@ -54,6 +54,9 @@ class Laboratory:
         self.size, self.trained, self.drop, self.refuses = size, trained, drop, refuses
         self.asked = []
 
+    def chain_of(self, text):
+        return chain_of(text)
+
     def dense(self, *, latency=False):
         return Trial("dense", "dense", 0, 2, "ok", "", DENSE_BYTES, 1, 1, 0.9, 1.0, 1.0)
 
