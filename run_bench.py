@@ -37,6 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run(command: Command, console: Console) -> int:
     """Trains, compresses, measures and reports."""
     import reports
+    from bench.choosing import chosen
     from bench.inputs import make_job
     from bench.job import claim
     from bench.progress import progress
@@ -46,8 +47,9 @@ def run(command: Command, console: Console) -> int:
     with progress(console) as watcher:
         watcher.say("reading data and planning")
         job = make_job(command, METHODS, watcher.say)
-        claim(job)
         try:
+            job = chosen(command, job, METHODS, watcher)
+            claim(job)
             records = Runner(job, watcher).run()
         except KeyboardInterrupt:
             watcher.say(

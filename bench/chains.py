@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from methods.base import CompressionMethod, Pipeline, Wrapper, standing
-from methods.quoting import quoted
+from methods.quoting import quoted, split
 
 DENSE = "dense"  # the text of a chain of no stage
 
@@ -26,6 +26,11 @@ class Stage:
     def text(self) -> str:
         """Canonical: every hyperparameter, in the order of the fields, defaults included, and of a wrapper."""
         return ":".join([self.name, *(f"{key}={value}" for key, value, _ in _settings(self.method))])
+
+    @property
+    def typed(self) -> frozenset[str]:
+        """The fields that were set."""
+        return frozenset(part.partition("=")[0] for part in split(self.label, ":")[1:])
 
     @property
     def taken(self) -> tuple[tuple[Chain, int], ...]:

@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 import yaml
 
 from baselines.errors import UsageError, nearest
+from bench.goals import Goal, Target, parse_goal, parse_targets
 
 DATA_DIR = Path(".data")  # where data sets are looked for unless the command says
 
@@ -98,6 +99,24 @@ class Options:
         None, "a trained checkpoint (.pt or .safetensors state dict) to start from", "--weights my_resnet18.pt", Path
     )
     pretrained: bool = _option(False, "start from the library's trained weights", "--pretrained", bool)
+    at: tuple[Target, ...] = _option(
+        (),
+        "compare chains at one point: finds, on validation data, the strength at which each is so many times smaller "
+        "(size), faster (latency), or loses so many points (drop)",
+        "--methods dct,prune,prune+ptq --at size=8x",
+        parse_targets,
+    )
+    search: Goal | None = _option(
+        None,
+        "find a chain and its settings within limits of size, latency, drop, params, macs: the smallest file, or what "
+        "is to be minimised; searches over all methods, or those of --methods",
+        '--search "size<=200KB,drop<=1"',
+        parse_goal,
+    )
+    trials: int = _option(60, "most chains that --search tries", "--trials 200", _whole)
+    search_minutes: float | None = _option(
+        None, "most minutes of trials of --search (default: all of --trials)", "--search-minutes 25", float
+    )
     out: Path | None = _option(
         None, "folder of this run (default: runs/NET-DATASET-ID), or the exported file", "--out runs/first", Path
     )
@@ -105,12 +124,14 @@ class Options:
     cache: Path = _option(Path("runs/.cache"), "trained networks, shared by all runs", "--cache /scratch/nets", Path)
 
     def __post_init__(self) -> None:
-        limits = {"epochs": 0, "finetune_epochs": 0, "batch_size": 2, "threads": 1}
+        limits = {"epochs": 0, "finetune_epochs": 0, "batch_size": 2, "threads": 1, "trials": 1}
         for name, least in limits.items():
             value = getattr(self, name)
             if value is not None and value < least:
                 raise UsageError(f"{_flag(name)} must be {least} or more, got {value}")
-        for name in ("lr", "finetune_lr"):
+        if self.at and self.search:
+            raise UsageError("--at and --search each choose the chains that run: give one of them")
+        for name in ("lr", "finetune_lr", "search_minutes"):
             rate = getattr(self, name)
             if rate is not None and not 0 < rate < float("inf"):
                 raise UsageError(f"{_flag(name)} must be a positive number, got {rate}")
@@ -185,7 +206,7 @@ def parser() -> argparse.ArgumentParser:
     )
     for option in dataclasses.fields(Options):
         about = option.metadata
-        shown = "" if option.default is None or option.default is False else f" (default: {_shown(option.default)})"
+        shown = "" if option.default in (None, False, ()) else f" (default: {_shown(option.default)})"
         text = f"{about['help']}{shown}\n  e.g. {about['example']}".replace("%", "%%")
         if about["parse"] is bool:
             made.add_argument(_flag(option.name), action="store_const", const="true", help=text)
@@ -242,6 +263,8 @@ def _parsed(option: dataclasses.Field[Any], value: Any) -> Any:
         return str(value).lower() == "true"
     try:
         parsed = about["parse"](value if isinstance(value, str) else str(value))
+    except UsageError:  # says it better
+        raise
     except ValueError as error:
         raise UsageError(f"{flag} cannot be {value!r}: write it as in {about['example']}") from error
     if about["choices"] and parsed not in about["choices"]:

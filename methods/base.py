@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from torch.fx import GraphModule
 
 from methods.effects import WHY_NOT_AFTER, Effect
+from methods.strength import Strength
 
 Writing = Literal["smallest", "xz"]  # each tensor in the smallest of our codes, or plain, the file then packed by LZMA
 
@@ -210,12 +211,17 @@ class CompressionMethod(ABC):
     Field types are bool, int, float or str: the command line writes them as `name:field=value`. A field with a fixed
     set of values states it as a `typing.Literal`. A field named `layers` (all, conv, linear) takes the command's
     `--layers` where the chain does not set it.
+
+    strength: the field by which it trades size for accuracy, if there is one, for `--at` and `--search`.
+    variants: settings that `--search` tries, each as the command line writes it (`a=1:b=2`); none leaves it out.
     """
 
     effect: ClassVar[Effect]
     trains: ClassVar[bool] = True  # whether it fine-tunes, which nearly all its time then goes into
     wrapper: ClassVar[type[Wrapper] | None] = None  # what its settings make of another method that has none such
     writing: ClassVar[Writing] = "smallest"  # how the file of a chain that ends with it is written
+    strength: ClassVar[Strength | None] = None
+    variants: ClassVar[tuple[str, ...]] = ("",)
 
     def epochs(self, finetune_epochs: int, dense_epochs: int) -> int:
         """The epochs that it trains for, under a recipe with so many: for the estimate of a run's time."""
@@ -265,6 +271,10 @@ class Wrapper(CompressionMethod, ABC):
     @property
     def trains(self) -> bool:  # type: ignore[override]
         return self.method.trains
+
+    @property
+    def strength(self) -> Strength | None:  # type: ignore[override]
+        return self.method.strength
 
     def epochs(self, finetune_epochs: int, dense_epochs: int) -> int:
         return self.method.epochs(finetune_epochs, dense_epochs)

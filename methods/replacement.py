@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.fx import GraphModule
 from torch.nn.utils import parametrize
 
-from methods.base import CompressionMethod, Effect, Task
+from methods.base import CompressionMethod, Effect, Strength, Task
 from methods.graph import modules_called
 from methods.layers import tied
 from methods.reconstruction import reconstruct
@@ -37,6 +37,7 @@ class LayerReplacement(CompressionMethod, ABC):
     skip: str = ""
 
     effect = Effect.REPLACES_LAYERS
+    strength = Strength("keep", 0.9, 0.005, "log")
 
     def __post_init__(self) -> None:
         if not 0 < self.keep <= 1:

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.fx import GraphModule
 
 from methods.allocation import Axes, Sides, box_for, fractions_near, kept_energy, spread
-from methods.base import Task
+from methods.base import Strength, Task
 from methods.graph import replace_module
 from methods.layers import FrequencyLinear, Mask, SpectralConv2d, SpectralLinear, constrain
 from methods.layers.packing import Box
@@ -190,6 +190,11 @@ class Wave(Spectral, ABC):
                                      f"of a linear layer: leave it out")  # fmt: skip
 
     @property
+    def strength(self) -> Strength | None:  # type: ignore[override]
+        """That of coefficients; two numbers a row of a layer are neither more nor fewer."""
+        return LayerReplacement.strength if self.train == "coefficients" else None
+
+    @property
     def fits(self) -> bool:
         return super().fits and self.train == "coefficients"
 
@@ -233,6 +238,7 @@ class DST(Wave):
     """Coefficients of the type-II discrete sine transform (Martucci 1994): no constant function among them."""
 
     basis = "dst"
+    variants = ()  # in all studies alike to `dct`
 
 
 @dataclass(frozen=True)
@@ -240,6 +246,7 @@ class DFT(Spectral):
     """Coefficients of the Fourier transform of real signals, packed so that all of them are real: cosines and sines."""
 
     basis = "dft"
+    variants = ()
 
 
 @dataclass(frozen=True)
@@ -250,6 +257,7 @@ class Wavelet(Spectral):
     """
 
     family: Literal["haar", "db2", "db4", "sym4", "coif1"] = "db2"
+    variants = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -266,6 +274,7 @@ class Hadamard(Spectral):
     """Coefficients of the Walsh-Hadamard transform, by rising number of sign changes."""
 
     basis = "hadamard"
+    variants = ()
 
 
 @dataclass(frozen=True)
@@ -276,6 +285,7 @@ class RandomBasis(Spectral):
     """
 
     draw: int = 0
+    variants = ()  # a control
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -10,6 +10,7 @@ from bench.records import RunRecord, read_record
 from reports.figures import draw_figures
 from reports.ledger import ledger_frame
 from reports.marks import line_marks, marked
+from reports.matched import matched_section
 from reports.page import page
 from reports.reasons_page import with_reasons
 from reports.rows import frame, several_seeds, summary
@@ -40,7 +41,8 @@ def draw(records: Sequence[RunRecord], folder: Path, *, title: str, command: str
         texts |= {"table_seeds.md": markdown_summary(seeds), "table_seeds.tex": latex_summary(seeds)}
     paths = [write_whole(folder / name, text.encode("utf-8")) for name, text in texts.items()]
     paths += draw_figures(records, folder / "figures")
-    return [*paths, write_whole(folder / "report.md", page(records, title=title, command=command).encode("utf-8"))]
+    text = page(records, title=title, command=command, choice=matched_section(records, folder))
+    return [*paths, write_whole(folder / "report.md", text.encode("utf-8"))]
 
 
 def load_run(folder: Path) -> tuple[list[RunRecord], str]:

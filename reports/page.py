@@ -29,12 +29,14 @@ CAPTIONS = {
 }
 
 
-def page(records: Sequence[RunRecord], *, title: str, command: str) -> str:
-    """The page as Markdown; figures are expected in `figures/`, tables beside it."""
+def page(records: Sequence[RunRecord], *, title: str, command: str, choice: str = "") -> str:
+    """The page as Markdown; figures are expected in `figures/`, tables beside it. choice: section on how the chains
+    were chosen."""
     shown = named(records)
     marks = marked(records)
     table = frame(shown, line_marks(marks))
-    parts = [f"# {markdown(title)}\n", _fenced(command), _what_ran(records), sweep_section(records), "## Table\n"]
+    parts = [f"# {markdown(title)}\n", _fenced(command), _what_ran(records), choice, sweep_section(records)]
+    parts.append("## Table\n")
     if text := left_out(records, shown):
         parts.append(f"Dense and {text}. All rows: [table.md](table.md).\n")
     parts += [markdown_table(table), _reading(records)]

@@ -68,6 +68,9 @@ class ArrayData(ImageData):
         part = Split(np.ascontiguousarray(train.padded[chosen]), train.labels[chosen], train.border)
         return replace(self, splits={**self.splits, "train": part})
 
+    def without_test(self) -> ArrayData:
+        return replace(self, splits={name: part for name, part in self.splits.items() if name != "test"})
+
     def batches(self, split: SplitName, batch_size: int, *, device: str) -> Iterator[tuple[Tensor, Tensor]]:
         images, labels = self.splits[split].images, self.splits[split].labels
         scale, shift = self._affine(device)

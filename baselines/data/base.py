@@ -84,6 +84,10 @@ class ImageData(ABC):
             raise Refused(f"subset={share} leaves class {few[0]!r} fewer than two training images: take a larger share")
         return self.take(chosen)
 
+    @abstractmethod
+    def without_test(self) -> Self:
+        """The same data without the test part, for what may not see it: asking for it raises KeyError."""
+
     def steps(self, batch_size: int) -> int:
         """Batches in an epoch of `train_batches`."""
         return len(bounds(self.count("train"), batch_size))

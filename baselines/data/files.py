@@ -62,6 +62,9 @@ class FileData(ImageData):
         part = Files([train.paths[index] for index in chosen], train.labels[chosen])
         return replace(self, splits={**self.splits, "train": part})
 
+    def without_test(self) -> FileData:
+        return replace(self, splits={name: part for name, part in self.splits.items() if name != "test"})
+
     def batches(self, split: SplitName, batch_size: int, *, device: str) -> Iterator[tuple[Tensor, Tensor]]:
         count = self.count(split)
         batches = [[(index, 0) for index in range(begin, min(begin + batch_size, count))]

@@ -14,6 +14,7 @@ from bench.measure.messages import (
     MemoryRequest,
     ReloadRequest,
     Request,
+    TimeRequest,
     UsageAnswer,
     read_message,
     say,
@@ -43,6 +44,10 @@ def answer_to(request: Request) -> Answer:
         from bench.measure.memory_pass import memory
 
         return memory(request)
+    if isinstance(request, TimeRequest):
+        from bench.measure.timing import timed
+
+        return timed(request)
     try:
         if isinstance(request, ReloadRequest):
             from bench.exporting.reload import rescored

@@ -50,6 +50,30 @@ class ScoreAnswer:
 
 
 @dataclass(frozen=True)
+class TimeRequest:
+    """Latency of one artifact and of the dense one by turns, in one runtime, on made-up images: no data set is opened,
+    so that who chooses by it has not seen the test split."""
+
+    artifact: str
+    dense: str
+    runtime: str
+    threads: int
+    device: str
+    batch: int
+    work: str  # folder for what runtimes deploy
+    budget_s: float
+
+
+@dataclass(frozen=True)
+class TimeAnswer:
+    """Samples in seconds, as many of each; none where the runtime did not run, and why."""
+
+    samples: tuple[float, ...]
+    dense_samples: tuple[float, ...]
+    reason: str
+
+
+@dataclass(frozen=True)
 class MemoryRequest:
     """Peak memory of one artifact in one runtime. With `deployed`, the process never imports torch."""
 
@@ -98,12 +122,15 @@ class UsageAnswer:
     message: str
 
 
-Request = ScoreRequest | MemoryRequest | ReloadRequest
-Answer = ScoreAnswer | MemoryAnswer | ReloadAnswer | UsageAnswer
+Request = ScoreRequest | TimeRequest | MemoryRequest | ReloadRequest
+Answer = ScoreAnswer | TimeAnswer | MemoryAnswer | ReloadAnswer | UsageAnswer
 _KINDS: dict[str, type[Any]] = {
     kind.__name__: kind
-    for kind in (ScoreRequest, ScoreAnswer, MemoryRequest, MemoryAnswer, ReloadRequest, ReloadAnswer, UsageAnswer)
-}
+    for kind in (
+        ScoreRequest, ScoreAnswer, TimeRequest, TimeAnswer, MemoryRequest, MemoryAnswer, ReloadRequest, ReloadAnswer,
+        UsageAnswer,
+    )
+}  # fmt: skip
 
 
 def say(line: str) -> None:

@@ -244,7 +244,7 @@ def _latencies(name: str, sessions: list[Session], subject: Subject) -> list[tup
     for batch in request.batches:
         subject.say(f"latency {name} batch {batch}")
         images = _images(subject, batch)
-        runs = [_finished_run(session, images, request.device) for session in sessions]
+        runs = [finished_run(session, images, request.device) for session in sessions]
         warmup, samples = interleaved(runs, Sampling.of(batch, request.latency_budget_s))
         protocol = {
             "batch": batch,
@@ -260,7 +260,7 @@ def _latencies(name: str, sessions: list[Session], subject: Subject) -> list[tup
     return [tuple(one) for one in found]
 
 
-def _finished_run(session: Session, images: NDArray[np.float32], device: str) -> Callable[[], object]:
+def finished_run(session: Session, images: NDArray[np.float32], device: str) -> Callable[[], object]:
     """A pass whose end is the end of the work. On a GPU the copies of images and logits are part of it."""
     if not device.startswith("cuda"):
         return lambda: session.run(images)
@@ -278,7 +278,7 @@ def _energy(session: Session, subject: Subject) -> tuple[tuple[Measurement, ...]
     uuid = cuda_uuid(device)
     if uuid is None:
         return (), ""
-    run = _finished_run(session, _images(subject, subject.batch), device)
+    run = finished_run(session, _images(subject, subject.batch), device)
     found = energy(open_gpu(uuid), run, subject.batch, device)
     if found.measurement is None:
         return (), f"no energy: {found.reason}"

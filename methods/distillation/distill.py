@@ -45,6 +45,7 @@ class Distill(CompressionMethod):
     dropout: float | None = None
     effect: ClassVar[Effect] = Effect.MAKES_NETWORK
     wrapper: ClassVar[type[Wrapper] | None] = Taught
+    variants: ClassVar[tuple[str, ...]] = tuple(f"student='student:widths={one}'" for one in ("8-16", "16-32-64"))
 
     def __post_init__(self) -> None:
         assert self.teaching  # which checks itself

@@ -17,11 +17,11 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from torch.fx import GraphModule
 
-from methods.base import CompressionMethod, CompressionStep, Effect, Task
+from methods.base import CompressionMethod, CompressionStep, Effect, Strength, Task
 from methods.layers import Mask, constraints, tied, weights
 from methods.pruning.channels import DEFAULT_SPARSITY as CHANNELS_SPARSITY
 from methods.pruning.channels import Channels, uncuttable
@@ -74,6 +74,13 @@ class Prune(CompressionMethod):
     of: Literal["macs", "parameters", "channels"] = "macs"
     round_to: int = 8
     layers: Literal["all", "conv", "linear"] = "all"
+    variants: ClassVar[tuple[str, ...]] = ("", "score=lookahead:schedule=gradual", "pattern=channels")
+
+    @property
+    def strength(self) -> Strength:  # type: ignore[override]
+        """The sparsity, from what the pattern drops by itself."""
+        least, most = (0.05, 0.95) if self._cuts else (max(0.05, self.units().least), 0.999)
+        return Strength("sparsity", least, most, "logit")
 
     @property
     def effect(self) -> Effect:  # type: ignore[override]

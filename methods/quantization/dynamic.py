@@ -15,7 +15,7 @@ from typing import ClassVar
 
 from torch.fx import GraphModule
 
-from methods.base import CompressionMethod, Effect, Task
+from methods.base import CompressionMethod, Effect, Strength, Task
 from methods.layers import LayerScope
 from methods.quantization.placement import place_dynamic_quantizers
 from methods.quantization.preparation import bits_of_layers, check_bits_fields, prepared, put_on_grids, why_not
@@ -33,7 +33,9 @@ class Dynamic(CompressionMethod):
     first_last_bits: int = 8
     layers: LayerScope = "all"
     effect: ClassVar[Effect] = Effect.LOWERS_PRECISION
+    strength: ClassVar[Strength | None] = Strength("bits", 8, 2, whole=True)
     trains: ClassVar[bool] = False
+    variants: ClassVar[tuple[str, ...]] = ()  # the file of `ptq` without its ranges
 
     def __post_init__(self) -> None:
         check_bits_fields(self.bits, self.first_last_bits)

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.fx import GraphModule
 
-from methods.base import CompressionMethod, Effect, Task
+from methods.base import CompressionMethod, Effect, Strength, Task
 from methods.layers import LayerScope
 from methods.quantization.bias_correction import correct_biases
 from methods.quantization.biases import round_biases
@@ -67,6 +67,7 @@ class PTQ(CompressionMethod):
     equalize: bool = False
     layers: LayerScope = "all"
     effect: ClassVar[Effect] = Effect.LOWERS_PRECISION
+    strength: ClassVar[Strength | None] = Strength("bits", 8, 2, whole=True)
     trains: ClassVar[bool] = False
 
     def __post_init__(self) -> None:

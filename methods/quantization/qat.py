@@ -23,7 +23,7 @@ import torch
 from torch import nn
 from torch.fx import GraphModule
 
-from methods.base import CompressionMethod, Effect, Task
+from methods.base import CompressionMethod, Effect, Strength, Task
 from methods.folding import fold_batch_norms
 from methods.layers import LayerScope
 from methods.layers.activations import ActivationQuantizer
@@ -64,6 +64,8 @@ class QAT(CompressionMethod):
     observer: Observer = "histogram"
     layers: LayerScope = "all"
     effect: ClassVar[Effect] = Effect.LOWERS_PRECISION
+    strength: ClassVar[Strength | None] = Strength("bits", 8, 2, whole=True)
+    variants: ClassVar[tuple[str, ...]] = ("", "first_last_bits=0")
 
     def __post_init__(self) -> None:
         check_bits_fields(self.bits, self.first_last_bits)

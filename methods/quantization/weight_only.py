@@ -15,7 +15,7 @@ from typing import ClassVar
 
 from torch.fx import GraphModule
 
-from methods.base import CompressionMethod, Effect, Task
+from methods.base import CompressionMethod, Effect, Strength, Task
 from methods.folding import fold_batch_norms
 from methods.layers import GroupQuantizer, LayerScope, constrain, weights
 from methods.quantization.preparation import bits_of_layers, check_bits_fields, copied, why_not
@@ -36,6 +36,7 @@ class WeightOnly(CompressionMethod):
     first_last_bits: int = 8
     layers: LayerScope = "all"
     effect: ClassVar[Effect] = Effect.LOWERS_PRECISION
+    strength: ClassVar[Strength | None] = Strength("bits", 8, 2, whole=True)
     trains: ClassVar[bool] = False
 
     def __post_init__(self) -> None:

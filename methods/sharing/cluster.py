@@ -18,7 +18,7 @@ import torch
 from torch import nn
 from torch.fx import GraphModule
 
-from methods.base import CompressionMethod, Effect, Task
+from methods.base import CompressionMethod, Effect, Strength, Task
 from methods.layers import LayerScope, original, weights
 from methods.layers.codebooks import MOST_VALUES, SharedValues
 from methods.quantization.preparation import copied
@@ -45,6 +45,8 @@ class Cluster(CompressionMethod):
     lr_scale: float = 5.0
     layers: LayerScope = "all"
     effect: ClassVar[Effect] = Effect.LOWERS_PRECISION
+    strength: ClassVar[Strength | None] = Strength("bits", 8, 1, whole=True)
+    variants: ClassVar[tuple[str, ...]] = ("", "vectors=shared:lr_scale=1")
 
     def __post_init__(self) -> None:
         if not 1 <= self.bits <= 8:

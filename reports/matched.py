@@ -1,0 +1,87 @@
+"""The section of chains that were compared at one point (`--at`), from `matched.json` and the records."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from bench.records import RunRecord
+from reports.cells import MISSING, markdown, percent, ratio, rounded
+
+FILE = "matched.json"  # as bench/choosing.py writes it
+_COLUMNS = (
+    "method", "setting", "reached on validation", "validation accuracy, %", "test accuracy, %", "file, kB", "trials",
+    "note",
+)  # fmt: skip
+_RULE = "| --- | --- | ---: | ---: | ---: | ---: | ---: | --- |"
+_WHAT = {"size": "dense bytes / this file's bytes", "latency": "dense time / this file's time, single images"}
+
+
+def matched_section(records: Sequence[RunRecord], folder: Path) -> str:
+    """A table for each target, or nothing where the run has none.
+
+    Raises:
+        ValueError: the file of the targets is damaged.
+    """
+    path = folder / FILE
+    if not path.is_file():
+        return ""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        by_target: dict[str, list[dict[str, Any]]] = {}
+        for one in data["matches"]:
+            by_target.setdefault(str(one["target"]), []).append(one)
+        return "\n".join(_of_target(target, found, records, data) for target, found in by_target.items())
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is damaged ({error!r}): run the command again with the same --out") from error
+
+
+def _of_target(target: str, found: Sequence[dict[str, Any]], records: Sequence[RunRecord], data: dict[str, Any]) -> str:
+    quantity, _, value = target.partition("=")
+    head = f"## At {quantity} {value}{' points' if quantity == 'drop' else ''}\n"
+    lines = [_line(one, quantity, records) for one in found]
+    return "\n".join([head, f"| {' | '.join(_COLUMNS)} |", _RULE, *lines, "", _rule(quantity, data)])
+
+
+def _line(one: dict[str, Any], quantity: str, records: Sequence[RunRecord]) -> str:
+    asked = f"`{one['asked']}`"
+    trials = f"{one['trials']} + {one['cheap_trials']}"
+    if one["status"] == "refused":
+        return f"| {asked} | refused |{f' {MISSING} |' * 4} {trials} | {markdown(one['reason'])} |"
+    reached = f"{one['reached']:.2f}" if quantity == "drop" else ratio(one["reached"])
+    cells = (
+        asked, f"`{one['label']}`", reached, percent(one["validation_accuracy"]), _test_accuracy(one["chain"], records),
+        rounded(one["file_bytes"] / 1000), trials, markdown(one["reason"]),
+    )  # fmt: skip
+    return "| " + " | ".join(cells) + " |"
+
+
+def _test_accuracy(chain: str, records: Sequence[RunRecord]) -> str:
+    """In the first runtime; a mean over the seeds that ran, and how many where there are several."""
+    shares = []
+    for one in records:
+        counts = next((result.accuracy for result in one.runtimes if result.accuracy), None)
+        if one.chain == chain and one.status == "ok" and counts and counts.seen:
+            shares.append(counts.correct / counts.seen)
+    if not shares:
+        return MISSING
+    return percent(sum(shares) / len(shares)) + (f" (mean of {len(shares)})" if len(shares) > 1 else "")
+
+
+def _rule(quantity: str, data: dict[str, Any]) -> str:
+    """How the settings were found."""
+    chosen = f"Settings were chosen on validation data and seed {data['seed']} alone; the test split was opened after."
+    trials = "Trials are whole ones, then those without training, which only say where to look."
+    if quantity == "drop":
+        how = (
+            "The smallest file found whose validation accuracy is at most so many points below the dense "
+            f"network's ({percent(data['dense_validation_accuracy'])} %)."
+        )
+    else:
+        where = f", in {data['runtime']}" if quantity == "latency" else ""
+        how = (
+            f"Reached is {_WHAT[quantity]}{where}; within 3 % of the target counts as there, and a note says where not."
+        )
+    return f"{how} {chosen} {trials}\n"
