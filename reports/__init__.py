@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.records import RunRecord, read_record
+from reports.chain_gains import chains_csv, gains
 from reports.figures import draw_figures
 from reports.ledger import ledger_frame
 from reports.marks import line_marks, marked
@@ -23,7 +24,7 @@ __all__ = ["draw", "load_run", "terminal_table"]
 
 def draw(records: Sequence[RunRecord], folder: Path, *, title: str, command: str) -> list[Path]:
     """Writes table.csv, .md and .tex, ledger.csv, figures/*.png and *.svg, report.md; of several seeds table_seeds.*,
-    of methods that go on in steps steps.csv.
+    of methods that go on in steps steps.csv, of chains whose parts were measured too chains.csv.
 
     The same records, title and command give the same bytes. Each file is written whole or not at all, report.md last.
 
@@ -35,6 +36,8 @@ def draw(records: Sequence[RunRecord], folder: Path, *, title: str, command: str
     texts |= {"table.md": markdown_table(table), "table.tex": latex_table(table)}
     if any(one.steps for one in records):
         texts["steps.csv"] = steps_csv(records)
+    if gains(records):
+        texts["chains.csv"] = chains_csv(records)
     if several_seeds(table):
         seeds = summary(table)
         texts["table_seeds.csv"] = csv_text(seeds)

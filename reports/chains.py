@@ -42,6 +42,11 @@ def _split(text: str, separator: str) -> list[str]:
     return parts
 
 
+def stage_texts(chain: str) -> list[str]:
+    """The canonical text of each stage of a chain."""
+    return [":".join([name, *(f"{key}={value}" for key, value in settings)]) for name, settings in parse(chain)]
+
+
 def placed(net: str, dataset: str, chain: str) -> Place:
     """The chain, with `layers` of its first method apart; empty where it has none."""
     (name, settings), *rest = parse(chain)

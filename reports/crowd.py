@@ -9,6 +9,7 @@ from statistics import fmean
 from bench.records import RunRecord
 from reports.cells import counted, one_line, shortened
 from reports.chains import methods, parse
+from reports.roles import asked
 from reports.rows import DENSE, first_scored
 from reports.statistics import pareto_front
 from reports.style import COLOURS, MARKERS, Look
@@ -20,8 +21,8 @@ LABEL = 60  # characters of a row's name there
 
 
 def is_crowd(records: Sequence[RunRecord]) -> bool:
-    """Whether a run has more than CROWD rows, seeds not counted."""
-    return len(_chains(records)) > CROWD
+    """Whether a run has more than CROWD rows that were asked for, seeds not counted."""
+    return len(_chains(asked(records))) > CROWD
 
 
 def front(records: Sequence[RunRecord]) -> list[str]:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 from bench.records import RunRecord
 from reports.agreement import real_against_simulated
 from reports.cells import counted, markdown, one_line, percent, rounded
+from reports.chains_page import chains_section
+from reports.controls_page import controls_section
 from reports.crowd import LISTED, is_crowd, left_out, listed, named, shared_reasons
 from reports.findings import behind_dense, cannot_be_told_apart, drifting, reasons, unstable_timings
 from reports.ledger import ledger_section
 from reports.marks import line_marks, marked
 from reports.pairs_page import pairs_section, seeds_bound
 from reports.reasons_page import reasons_section
+from reports.roles import ASKED, WHAT, asked, beside
 from reports.rows import DENSE, dense_first, extra_epochs, frame, several_seeds, summary
 from reports.steps_page import steps_section
 from reports.sweep_page import sweep_section
@@ -32,14 +36,13 @@ CAPTIONS = {
 def page(records: Sequence[RunRecord], *, title: str, command: str, choice: str = "") -> str:
     """The page as Markdown; figures are expected in `figures/`, tables beside it. choice: section on how the chains
     were chosen."""
-    shown = named(records)
-    marks = marked(records)
+    own = asked(records)
+    shown, marks = named(own), marked(own)
     table = frame(shown, line_marks(marks))
-    parts = [f"# {markdown(title)}\n", _fenced(command), _what_ran(records), choice, sweep_section(records)]
-    parts.append("## Table\n")
-    if text := left_out(records, shown):
+    parts = [f"# {markdown(title)}\n", _fenced(command), _what_ran(records), choice, sweep_section(own), "## Table\n"]
+    if text := left_out(own, shown):
         parts.append(f"Dense and {text}. All rows: [table.md](table.md).\n")
-    parts += [markdown_table(table), _reading(records)]
+    parts += [markdown_table(table), _reading(own)]
     if any(one.pairs for one in marks):
         parts.append(
             "Under mark: which rows cannot be told apart in accuracy, by the rule in the section on it below.\n"
@@ -48,9 +51,11 @@ def page(records: Sequence[RunRecord], *, title: str, command: str, choice: str 
         parts += ["## Over seeds\n", markdown_summary(summary(table))]
         parts.append("Mean, sample standard deviation, and Student's t interval of the mean over the seeds.\n")
         parts.append(f"{seeds_bound(table['seed'].nunique())}\n".lstrip("\n"))
-    parts += [pairs_section(records, marks), ledger_section(records), steps_section(records), reasons_section(records)]
+    parts += [pairs_section(own, marks), controls_section(records), chains_section(records)]
+    parts += [ledger_section(own), steps_section(own), reasons_section(own)]
     parts += ["## Figures\n", *(f"![{text}](figures/{name}.png)\n" for name, text in CAPTIONS.items())]
-    parts += [_dense(records), _findings(records), _protocol(records), _environment(records), _artifacts(records)]
+    parts += [_dense(own), _findings(own, _unexpected(records))]
+    parts += [_protocol(records), _environment(records), _artifacts(own)]
     return "\n".join(part for part in parts if part)
 
 
@@ -64,6 +69,9 @@ def _what_ran(records: Sequence[RunRecord]) -> str:
     seeds = ", ".join(str(seed) for seed in dict.fromkeys(one.seed for one in records))
     statuses = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
     lines = [f"{len(records)} cases ({statuses or 'none'}): {nets or 'nothing'}; seeds: {seeds or 'none'}.\n"]
+    if added := Counter(one.role for one in beside(records)):
+        kinds = ", ".join(f"{WHAT[role]} ({count})" for role, count in added.items())
+        lines.append(f"{added.total()} of them were not asked for, and are there to be compared with: {kinds}.\n")
     recipes = [flat(one.recipe) for one in records if one.recipe]
     if recipes:
         lines += ["Training recipe:\n", _facts(_merged(recipes))]
@@ -120,10 +128,15 @@ def _dense(records: Sequence[RunRecord]) -> str:
     return f"## The dense reference\n\n{text}\n"
 
 
-def _findings(records: Sequence[RunRecord]) -> str:
-    wrong = reasons(records)
+def _unexpected(records: Sequence[RunRecord]) -> list[RunRecord]:
+    """The records without controls and orders that were refused: other sections tell of these."""
+    return [one for one in records if one.role in (ASKED, "part") or one.status != "refused"]
+
+
+def _findings(records: Sequence[RunRecord], every: Sequence[RunRecord]) -> str:
+    wrong = reasons(every)
     if is_crowd(records) and len(wrong) > LISTED:
-        wrong = [markdown(line) for line in shared_reasons(records)]
+        wrong = [markdown(line) for line in shared_reasons(every)]
     sections = (
         ("What went wrong", wrong),
         ("Runtimes that compute something else than the stored network", drifting(records)),

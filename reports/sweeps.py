@@ -173,6 +173,11 @@ def interval(samples: Sequence[Sample]) -> tuple[float, float, float]:
     return spread.mean, spread.low, spread.high
 
 
+def point_of(of_row: Sequence[RunRecord], records: Sequence[RunRecord] = ()) -> Point:
+    """A row that is not swept, as a point: its seeds, whatever its settings."""
+    return _point("", 0.0, of_row, records)
+
+
 def _point(text: str, value: float, of_row: Sequence[RunRecord], records: Sequence[RunRecord]) -> Point:
     samples = [sample for one in of_row if (sample := _sample(one, records))]
     bad = sorted({one.status if one.status != "ok" else "failed" for one in of_row if not _sample(one, records)})

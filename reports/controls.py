@@ -1,0 +1,144 @@
+"""What each row that was asked for has over its controls, by stated rules."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from bench.records import Role, RunRecord
+from reports.chains import parse
+from reports.comparisons import SAME_BYTES, Difference, at_equal_bytes
+from reports.pairing import ALIKE, BETTER, NO_SEED, WORSE, Row, compared, rows_of, same_place, smaller_by, verdict
+from reports.roles import ASKED, CONTROLS, serves_as
+from reports.rows import DENSE, extra_epochs
+from reports.sweeps import Curve, point_of
+
+TRADE = "a trade"  # one is smaller, the other more accurate
+SAME_FILE = 0.01  # of its bytes: two files are of one size
+CONTROL_RULE = (
+    "Better or worse means that the 95 % interval of the difference in accuracy, the row's less its control's, leaves "
+    "zero out; otherwise the two cannot be told apart. Against dense in 16 bits and the xz file the bytes count too: "
+    f"a row is better where its file is smaller by more than {100 * SAME_FILE:g} % and it is not less accurate beyond "
+    "the interval, or more accurate at no larger file; worse where the same is true of the control; a trade where one "
+    "is smaller and the other more accurate. The small dense network is one trained for the row where the bytes of "
+    f"the two differ by at most {100 * SAME_BYTES:g} %, otherwise interpolated between small ones over the logarithm "
+    "of the bytes, where there is one on either side. `~` marks a control of another row, the nearest there is, with its "
+    "extra epochs."
+)
+
+
+@dataclass(frozen=True)
+class Match:
+    """A row beside one control."""
+
+    row: Row
+    role: Role
+    control: Row | None  # None of a small dense network that is interpolated
+    gap: Difference | None  # accuracy of the row less that of the control; None without a seed in common
+    smaller: float  # the control's bytes over the row's
+    verdict: str  # BETTER, WORSE, ALIKE, TRADE or NO_SEED
+    note: str = ""
+
+
+def matches(records: Sequence[RunRecord], kinds: Sequence[Role] = CONTROLS) -> list[Match]:
+    """Each row that was asked for, dense and the controls apart, beside each of its controls that was measured."""
+    rows = rows_of(records)
+    found: list[Match] = []
+    for row in rows:
+        if row.role != ASKED or not row.good or row.chain == DENSE:
+            continue
+        for role in kinds:
+            its = [one for one in rows if same_place(one, row) and _is(one, role) and one.good]
+            if row not in its:
+                found += _RULES[role](row, role, its)
+    return found
+
+
+def refused(records: Sequence[RunRecord]) -> list[tuple[Role, str, list[RunRecord]]]:
+    """The kind of control, reason with status, and the records, of controls that were refused or failed."""
+    found: dict[tuple[Role, str], list[RunRecord]] = {}
+    for one in records:
+        if one.role in CONTROLS and one.status != "ok":
+            found.setdefault((one.role, f"{one.status}: {one.reason}"), []).append(one)
+    return [(role, reason, of) for (role, reason), of in found.items()]
+
+
+def against_file(gap: Difference | None, smaller: float) -> str:
+    """The verdict where bytes count as well; smaller: the other's bytes over the row's."""
+    if gap is None:
+        return NO_SEED
+    size = 0 if abs(math.log(smaller)) <= math.log1p(SAME_FILE) else 1 if smaller > 1 else -1
+    accuracy = 1 if gap.better else -1 if gap.worse else 0
+    if size * accuracy < 0:
+        return TRADE
+    return {1: BETTER, -1: WORSE, 0: ALIKE}[(size + accuracy > 0) - (size + accuracy < 0)]
+
+
+def epochs_of(row: Row) -> int:
+    """Extra epochs of a row's first seed."""
+    return extra_epochs(row.good[row.seeds[0]])
+
+
+def _is(row: Row, role: Role) -> bool:
+    return serves_as(row.records[0], role)
+
+
+def _own(row: Row, its: Sequence[Row]) -> list[Row]:
+    return [one for one in its if row.chain in one.control_of]
+
+
+def _linked(row: Row, role: Role, its: Sequence[Row]) -> list[Match]:
+    """Only the row's own controls."""
+    return [_by_accuracy(row, role, one) for one in _own(row, its)]
+
+
+def _longer(row: Row, role: Role, its: Sequence[Row]) -> list[Match]:
+    """The row's own, or the one with the nearest number of extra epochs, the more of two as near. Of a row that was not
+    trained further, only its own."""
+    if own := _own(row, its):
+        return [_by_accuracy(row, role, one) for one in own]
+    epochs = epochs_of(row)
+    if not its or not epochs:
+        return []
+    nearest = min(its, key=lambda one: (abs(epochs_of(one) - epochs), -epochs_of(one)))
+    note = "" if epochs_of(nearest) == epochs else f"~{epochs_of(nearest)} extra epochs, the row {epochs}"
+    return [_by_accuracy(row, role, nearest, note)]
+
+
+def _small(row: Row, role: Role, its: Sequence[Row]) -> list[Match]:
+    for own in _own(row, its):
+        if abs(smaller_by(row, own) - 1) <= SAME_BYTES:
+            return [_by_accuracy(row, role, own)]
+    curves = [
+        Curve(role, parse(DENSE), tuple(point_of(one.records) for one in of if one.good)) for of in ([row], list(its))
+    ]
+    found = at_equal_bytes(*curves) if its else []
+    if found:
+        gap = found[0].difference
+        return [Match(row, role, None, gap, 1.0, verdict(gap), "interpolated")]
+    return []
+
+
+def _one(row: Row, role: Role, its: Sequence[Row]) -> list[Match]:
+    """Dense in another form: one for all rows."""
+    found = []
+    for one in its[:1]:
+        gap, smaller = compared(row, one), smaller_by(row, one)
+        found.append(Match(row, role, one, gap, smaller, against_file(gap, smaller)))
+    return found
+
+
+def _by_accuracy(row: Row, role: Role, control: Row, note: str = "") -> Match:
+    gap = compared(row, control)
+    return Match(row, role, control, gap, smaller_by(row, control), verdict(gap), note)
+
+
+_RULES: dict[Role, Callable[[Row, Role, Sequence[Row]], list[Match]]] = {
+    "longer": _longer,
+    "small": _small,
+    "random": _linked,
+    "half": _one,
+    "xz": _one,
+    "untaught": _linked,
+}
