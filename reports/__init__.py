@@ -14,6 +14,7 @@ from reports.marks import line_marks, marked
 from reports.matched import matched_section
 from reports.page import page
 from reports.reasons_page import with_reasons
+from reports.roles import asked
 from reports.rows import frame, several_seeds, summary
 from reports.steps_page import steps_csv
 from reports.style import write_whole
@@ -30,7 +31,7 @@ def draw(records: Sequence[RunRecord], folder: Path, *, title: str, command: str
 
     Returns: the paths written, report.md last.
     """
-    table = frame(records, line_marks(marked(records)))
+    table = frame(records, line_marks(marked(asked(records))))
     texts = {"table.csv": csv_text(with_reasons(table, records))}
     texts["ledger.csv"] = csv_text(ledger_frame(records))
     texts |= {"table.md": markdown_table(table), "table.tex": latex_table(table)}

@@ -23,8 +23,8 @@ CONTROL_RULE = (
     "the interval, or more accurate at no larger file; worse where the same is true of the control; a trade where one "
     "is smaller and the other more accurate. The small dense network is one trained for the row where the bytes of "
     f"the two differ by at most {100 * SAME_BYTES:g} %, otherwise interpolated between small ones over the logarithm "
-    "of the bytes, where there is one on either side. `~` marks a control of another row, the nearest there is, with its "
-    "extra epochs."
+    "of the bytes, where there is one on either side. `~` marks a control of another row, the nearest there is, with "
+    "its extra epochs."
 )
 
 

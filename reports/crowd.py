@@ -26,10 +26,10 @@ def is_crowd(records: Sequence[RunRecord]) -> bool:
 
 
 def front(records: Sequence[RunRecord]) -> list[str]:
-    """The chains that no other beats in accuracy at fewer or the same bytes, both means over seeds; in rising bytes.
-    Dense is not among them."""
+    """The chains that no other beats in accuracy at fewer or the same bytes, both means over seeds; in rising bytes, of
+    those that were asked for. Dense is not among them."""
     costs: dict[str, list[tuple[float, float]]] = {}
-    for one in records:
+    for one in asked(records):
         result = first_scored(one)
         if one.status == "ok" and one.file_bytes > 0 and result and result.accuracy:
             found = (math.log(one.file_bytes), result.accuracy.correct / result.accuracy.seen)
@@ -44,15 +44,15 @@ def named(records: Sequence[RunRecord], most: int = CROWD) -> list[RunRecord]:
     a run without a front the first ones. All records where there is no crowd."""
     if not is_crowd(records):
         return list(records)
-    best = front(records) or _chains(records)[:most]
+    best = front(records) or _chains(asked(records))[:most]
     step = max(1.0, (len(best) - 1) / max(1, most - 1))
     chosen = {best[min(round(k * step), len(best) - 1)] for k in range(min(most, len(best)))}
-    return [one for one in records if one.chain == DENSE or one.chain in chosen]
+    return [one for one in asked(records) if one.chain == DENSE or one.chain in chosen]
 
 
 def left_out(records: Sequence[RunRecord], shown: Sequence[RunRecord]) -> str:
     """What a crowd's table or figure leaves out, in words; empty where it leaves out nothing."""
-    every, some = len(_chains(records)), len(_chains(shown))
+    every, some = len(_chains(asked(records))), len(_chains(asked(shown)))
     if some == every:
         return ""
     where = "on the Pareto front of accuracy against file size" if front(records) else "the first ones"

@@ -10,6 +10,7 @@ from bench.intervals import over_seeds
 from bench.records import Accuracy, Role, RunRecord
 from reports.cells import counted, markdown
 from reports.comparisons import Difference, paired
+from reports.hits import score_of
 from reports.rows import DENSE, same_runtime
 
 BETTER, WORSE, ALIKE = "better", "worse", "cannot be told apart"
@@ -96,7 +97,7 @@ def compared(first: Row, second: Row) -> Difference | None:
     for seed in first.seeds:
         if seed in second.good and (scores := scored_alike([first.good[seed], second.good[seed]])):
             own, other = scores
-            pairs.append(((own.correct / own.seen, own.seen), (other.correct / other.seen, other.seen)))
+            pairs.append((score_of(first.good[seed], own), score_of(second.good[seed], other)))
     return paired(pairs) if pairs else None
 
 
@@ -163,4 +164,4 @@ def places_text(row: Row, rows: Iterable[Row]) -> str:
 
 
 def _exp(logarithm: float) -> float:
-    return math.exp(logarithm) if logarithm < 700 else math.inf
+    return math.inf if logarithm > 700 else math.exp(logarithm)  # NaN stays what it is

@@ -12,87 +12,18 @@ from bench.intervals import UNBOUNDED, over_seeds, wilson
 from bench.records import Measurement, RunRecord, RuntimeResult
 from reports import theory
 from reports.classes import beside_dense
+from reports.columns import COLUMNS, NUMBER, SHARES, SUMMARISED, TEXT, WHOLE
+from reports.roles import ASKED, labels_of, role_text
 from reports.statistics import UNSTABLE_SPREAD, quartiles
 
-TEXT, WHOLE, NUMBER = "str", "Int64", "Float64"
-COLUMNS = {
-    "method": TEXT,
-    "seed": WHOLE,
-    "status": TEXT,
-    "reason": TEXT,
-    "runtime": TEXT,
-    "kernels": TEXT,
-    "accuracy": NUMBER,
-    "accuracy_low": NUMBER,
-    "accuracy_high": NUMBER,
-    "top5": NUMBER,
-    "parameters": WHOLE,
-    "nonzeros": WHOLE,
-    "information_bits": NUMBER,
-    "file_bytes": WHOLE,
-    "compression_ratio": NUMBER,
-    "macs": WHOLE,
-    "latency_ms_b1": NUMBER,
-    "latency_ms_b32": NUMBER,
-    "speedup_b1": NUMBER,
-    "speedup_b32": NUMBER,
-    "peak_memory_bytes": NUMBER,
-    "gpu_memory_bytes": NUMBER,
-    "energy_j": NUMBER,
-    "compress_s": NUMBER,
-    "artifact": TEXT,
-    "sha256": TEXT,
-    "theoretical_speedup": NUMBER,
-    "theoretical_speedup_nonzero_macs": NUMBER,
-    "theoretical_speedup_bytes": NUMBER,
-    "nonzero_macs": WHOLE,
-    "weight_bytes": WHOLE,
-    "throughput_b32": NUMBER,
-    "accuracy_drop": NUMBER,
-    "agreement": NUMBER,
-    "logit_error": NUMBER,
-    "mark": TEXT,
-    "agreement_dense": NUMBER,
-    "worst_class_drop": NUMBER,
-    "worst_class": TEXT,
-    "ece": NUMBER,
-    "log_loss": NUMBER,
-    "extra_epochs": WHOLE,
-    "validation_accuracy": NUMBER,
-    "memory_baseline_bytes": NUMBER,
-    "timing": TEXT,
-    "chain": TEXT,
-    "net": TEXT,
-    "dataset": TEXT,
-    "case_id": TEXT,
-}
-SHARES = ("accuracy", "top5", "agreement_dense", "ece")  # of what is summarised, those between 0 and 1
-SUMMARISED = (
-    "accuracy",
-    "accuracy_drop",
-    "top5",
-    "file_bytes",
-    "compression_ratio",
-    "nonzeros",
-    "latency_ms_b1",
-    "latency_ms_b32",
-    "speedup_b1",
-    "speedup_b32",
-    "peak_memory_bytes",
-    "gpu_memory_bytes",
-    "energy_j",
-    "compress_s",
-    "agreement_dense",
-    "worst_class_drop",
-    "ece",
-)
 Line = tuple[str, str]  # a case's id and a runtime
 NO_MARKS: Mapping[Line, str] = MappingProxyType({})
 DENSE = "dense"
 
 
 def frame(records: Sequence[RunRecord], marks: Mapping[Line, str] = NO_MARKS) -> pd.DataFrame:
-    """A line per chain, seed and runtime with the columns COLUMNS; the dense network first, then in the given order.
+    """A line per chain, seed and runtime with the columns COLUMNS; the dense network first, then in the given order
+    what was asked for, then its controls.
 
     marks: of lines that were told apart or not, among all rows of the run (`reports.marks`).
 
@@ -101,8 +32,10 @@ def frame(records: Sequence[RunRecord], marks: Mapping[Line, str] = NO_MARKS) ->
     """
     ordered = dense_first(records)
     references = {_place(one): one for one in ordered if one.chain == DENSE and one.status == "ok"}
+    labels = labels_of(records)
     lines = [
-        _line(one, result, references.get(_place(one))) | {"mark": marks.get((one.case_id, _name(result)), "")}
+        _line(one, result, references.get(_place(one)))
+        | {"mark": marks.get((one.case_id, _name(result)), ""), "control": role_text(one, labels)}
         for one in ordered
         for result in one.runtimes or (None,)
     ]
@@ -118,7 +51,7 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
             group = chain[chain["runtime"].isin([runtime, ""])]  # a case that failed as a whole names no runtime
             lines.append(_summary_line(group, runtime))
     names = [f"{name}_{part}" for name in SUMMARISED for part in ("mean", "std", "low", "high")]
-    columns = dict.fromkeys(("method", "runtime", "mark"), TEXT) | dict.fromkeys(("seeds", "ok"), WHOLE)
+    columns = dict.fromkeys(("method", "runtime", "mark", "control"), TEXT) | dict.fromkeys(("seeds", "ok"), WHOLE)
     return _typed(lines, columns | {"reason": TEXT} | dict.fromkeys(names, NUMBER) | {"chain": TEXT})
 
 
@@ -128,8 +61,9 @@ def several_seeds(table: pd.DataFrame) -> bool:
 
 
 def dense_first(records: Sequence[RunRecord]) -> list[RunRecord]:
-    """The records with the dense ones in front, otherwise in the given order."""
-    return sorted(records, key=lambda one: one.chain != DENSE)
+    """The records with the dense ones in front and those that were not asked for at the end, otherwise in the given
+    order."""
+    return sorted(records, key=lambda one: (one.chain != DENSE, one.role != ASKED))
 
 
 def reference(one: RunRecord, records: Iterable[RunRecord]) -> RunRecord | None:
@@ -183,7 +117,7 @@ def _summary_line(group: pd.DataFrame, runtime: str) -> dict[str, object]:
     reasons = [f"{line.status}: {line.reason}" for line in group.itertuples() if line.status != "ok"]
     line: dict[str, object] = {"method": group["method"].iloc[0], "runtime": runtime, "chain": group["chain"].iloc[0]}
     line |= {"seeds": len(group), "ok": len(good), "reason": reasons[0] if reasons else ""}
-    line["mark"] = next((mark for mark in group["mark"] if mark), "")
+    line |= {"mark": next((mark for mark in group["mark"] if mark), ""), "control": group["control"].iloc[0]}
     values = good[list(SUMMARISED)].to_numpy(dtype=float, na_value=math.nan)  # [seeds, quantities]
     for column, name in enumerate(SUMMARISED):
         limits = (0.0, 1.0) if name in SHARES else UNBOUNDED
@@ -212,6 +146,8 @@ def _line(one: RunRecord, result: RuntimeResult | None, dense: RunRecord | None)
         "net": one.net,
         "dataset": one.dataset,
         "case_id": one.case_id,
+        "role": one.role,
+        "control_of": " | ".join(one.control_of),
     }
     if one.file_bytes:
         line |= _stored(one, dense)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 
 from matplotlib.axes import Axes
@@ -12,55 +11,24 @@ from matplotlib.backend_bases import RendererBase
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from bench.intervals import Spread, over_seeds, wilson
-from bench.records import RunRecord, RuntimeResult
+from bench.records import Role, RunRecord, RuntimeResult
 from reports import labels
 from reports.cells import byte_unit, shortened
-from reports.crowd import CROWD, family, family_looks, is_crowd
+from reports.crowd import family, family_looks, is_crowd
+from reports.panels import Panel, points_of
+from reports.roles import ASKED, WHAT, asked, beside
 from reports.rows import DENSE, dense_first, find, first_scored, middle
-from reports.statistics import pareto_front
 from reports.style import Look, log_axis, looks, new_figure, reserve_below, settle
 
 _LATENCY_AXIS = "latency of one image, % of the dense network's in the same process (log scale)"
 KEY_LABEL = 50  # characters of a label in the key
 LABEL = 34  # characters of a label beside its point
 KEY_LINE_INCHES = 0.2
+GREY = "#707070"
+ROLE_MARKERS: dict[Role, str] = {
+    "longer": "v", "small": "o", "random": "x", "half": "h", "xz": "P", "untaught": "D", "part": "s", "order": "^",
+}  # fmt: skip
 REACH = 150.0  # pixels; the longest leader, as long as everything fits
-
-
-@dataclass(frozen=True)
-class Point:
-    """A chain in one panel: cost in the axis' unit, accuracy in per cent with its interval, each seed on its own."""
-
-    chain: str
-    label: str
-    cost: float
-    accuracy: float
-    low: float
-    high: float
-    seeds: tuple[tuple[float, float], ...]
-
-
-@dataclass(frozen=True)
-class Panel:
-    """One set of axes: its title, the text of its x axis and its points."""
-
-    title: str
-    unit: str
-    points: tuple[Point, ...]
-
-    @property
-    def front(self) -> list[Point]:
-        """The points that no other beats at lower or the same cost."""
-        return [self.points[i] for i in pareto_front([(one.cost, one.accuracy) for one in self.points])]
-
-    @property
-    def named(self) -> list[Point]:
-        """The points that are labelled and drawn with their intervals: all, of a crowd dense and the Pareto front."""
-        if len(self.points) <= CROWD + 1:
-            return list(self.points)
-        front = self.front
-        return [one for one in self.points if one.chain == DENSE or one in front]
 
 
 def accuracy_size(records: Sequence[RunRecord]) -> Figure:
@@ -68,7 +36,7 @@ def accuracy_size(records: Sequence[RunRecord]) -> Figure:
     good = [one for one in dense_first(records) if one.status == "ok" and one.file_bytes > 0]
     unit, factor = byte_unit(one.file_bytes for one in good)
     samples = [(one, one.file_bytes / factor, first_scored(one)) for one in good]
-    panel = Panel("", f"file size, {unit} (log scale)", _points(samples))
+    panel = Panel("", f"file size, {unit} (log scale)", points_of(samples))
     return _draw([panel], _looks(records), "Accuracy against file size", width=9.0)
 
 
@@ -84,13 +52,16 @@ def accuracy_latency(records: Sequence[RunRecord]) -> Figure:
     for name in runtimes:
         results = [(one, result) for one in ordered for result in one.runtimes if result.runtime == name]
         samples = [(one, _share_of_dense(one, result), _if_ok(result)) for one, result in results]
-        panels.append(Panel(name, _LATENCY_AXIS, _points(samples)))
+        panels.append(Panel(name, _LATENCY_AXIS, points_of(samples)))
     panels = panels or [Panel("", _LATENCY_AXIS, ())]
     return _draw(panels, _looks(records), "Accuracy against latency, batch 1", width=9.0)
 
 
 def _looks(records: Sequence[RunRecord]) -> dict[str, Look]:
-    return family_looks(records) if is_crowd(records) else looks(records)
+    """Looks of all rows; those that were not asked for are grey, a marker for each reason why they are there."""
+    own = asked(records)
+    grey = {one.chain: Look(GREY, ROLE_MARKERS[one.role]) for one in beside(records)}
+    return grey | (family_looks(own) if is_crowd(own) else looks(own))
 
 
 def _share_of_dense(one: RunRecord, result: RuntimeResult) -> float:
@@ -103,26 +74,6 @@ def _share_of_dense(one: RunRecord, result: RuntimeResult) -> float:
 
 def _if_ok(result: RuntimeResult) -> RuntimeResult | None:
     return result if result.status == "ok" else None
-
-
-def _points(samples: Sequence[tuple[RunRecord, float, RuntimeResult | None]]) -> tuple[Point, ...]:
-    """A point a chain: of one seed its Wilson interval, of several the mean and its t interval."""
-    chains: dict[tuple[str, str], list[tuple[float, RuntimeResult]]] = {}
-    for one, cost, result in samples:
-        if result and result.accuracy and result.accuracy.seen and math.isfinite(cost) and cost > 0:
-            chains.setdefault((one.chain, one.label), []).append((cost, result))
-    return tuple(_point(chain, label, found) for (chain, label), found in chains.items())
-
-
-def _point(chain: str, label: str, found: Sequence[tuple[float, RuntimeResult]]) -> Point:
-    counts = [(result.accuracy.correct, result.accuracy.seen) for _, result in found if result.accuracy]
-    seeds = tuple((cost, 100 * correct / seen) for (cost, _), (correct, seen) in zip(found, counts, strict=True))
-    if len(seeds) == 1:
-        low, high = wilson(*counts[0])
-        return Point(chain, label, seeds[0][0], seeds[0][1], 100 * low, 100 * high, seeds)
-    cost = math.exp(over_seeds([math.log(one) for one, _ in seeds]).mean)
-    spread: Spread = over_seeds([accuracy for _, accuracy in seeds], limits=(0, 100))
-    return Point(chain, label, cost, spread.mean, spread.low, spread.high, seeds)
 
 
 def _draw(panels: Sequence[Panel], table: dict[str, Look], title: str, width: float) -> Figure:
@@ -139,9 +90,12 @@ def _try(
 ) -> Figure | None:
     numbers = {chain: index for index, chain in enumerate(dict.fromkeys(p.chain for one in panels for p in one.named))}
     names = {point.chain: point.label for panel in panels for point in panel.points}
+    roles_of = {point.chain: point.role for panel in panels for point in panel.points}
     key = [(chain, f"{index}  {shortened(names[chain], KEY_LABEL)}") for chain, index in numbers.items() if numbered]
-    if any(len(panel.named) < len(panel.points) for panel in panels):
-        families = {family(chain): chain for chain in names if chain != DENSE}
+    roles = {point.role: point.chain for panel in panels for point in panel.points if point.role != ASKED}
+    key += [(chain, WHAT[role]) for role, chain in roles.items()]
+    if any(panel.crowded for panel in panels):
+        families = {family(chain): chain for chain, role in roles_of.items() if chain != DENSE and role == ASKED}
         key = [(chain, shortened(name, KEY_LABEL)) for name, chain in sorted(families.items())] + key
     lines = math.ceil(len(key) / 2)
     height = 0.5 + 4.6 * len(panels) + KEY_LINE_INCHES * (lines + 1)
@@ -162,7 +116,10 @@ def _try(
     for index, (chain, text) in enumerate(key):
         left, up = (0.03, 0.52)[index // lines], (lines - index % lines - 0.5) * KEY_LINE_INCHES / height
         look = table[chain]
-        figure.add_artist(Line2D([left], [up], marker=look.marker, color=look.colour, markersize=7, linestyle=""))
+        filled = look.colour if look.colour != GREY else "none"
+        mark = Line2D([left], [up], marker=look.marker, color=look.colour, markerfacecolor=filled, linestyle="")
+        mark.set_markersize(7)
+        figure.add_artist(mark)
         figure.text(left + 0.012, up, text, fontsize=9, va="center")
     return figure
 
@@ -170,11 +127,13 @@ def _try(
 def _caption(panels: Sequence[Panel]) -> str:
     several = any(len(point.seeds) > 1 for panel in panels for point in panel.points)
     bars = "mean over seeds with its 95 % interval, seeds as small marks" if several else "bars: 95 % Wilson intervals"
-    named, points = max(((len(panel.named), len(panel.points)) for panel in panels), key=lambda one: one[1])
-    if named < points:
+    if any(panel.crowded for panel in panels):
         bars = "bars: 95 % intervals over seeds" if several else bars
-        return f"named: dense (dotted) and the Pareto front (dashed), of {points - 1} rows; {bars}"
-    return f"{bars}; dashed: Pareto front; dotted: dense"
+        most = max(panel.asked for panel in panels)
+        return f"named: dense (dotted) and the Pareto front (dashed), of {most} rows; {bars}"
+    beaten = any(point.role != ASKED for panel in panels for point in panel.front)
+    front = "Pareto front, with controls that beat a method on it" if beaten else "Pareto front"
+    return f"{bars}; dashed: {front}; dotted: dense"
 
 
 def _panel(axes: Axes, panel: Panel, table: dict[str, Look]) -> None:
@@ -190,7 +149,10 @@ def _panel(axes: Axes, panel: Panel, table: dict[str, Look]) -> None:
     for point in panel.points:
         if point not in named:
             look = table[point.chain]
-            axes.plot([point.cost], [point.accuracy], look.marker, color=look.colour, markersize=4, alpha=0.4, zorder=2)
+            own = point.role == ASKED
+            (mark,) = axes.plot([point.cost], [point.accuracy], look.marker, color=look.colour, zorder=2)
+            mark.set(markersize=4 if own else 6, alpha=0.4 if own else 0.8)
+            mark.set_markerfacecolor(look.colour if own else "none")
     for point in named:
         look = table[point.chain]
         dense = point.chain == DENSE
@@ -202,7 +164,8 @@ def _panel(axes: Axes, panel: Panel, table: dict[str, Look]) -> None:
             fmt=look.marker,
             color=look.colour,
             markersize=13 if dense else 8,
-            markeredgecolor="white",
+            markeredgecolor="white" if point.role == ASKED else look.colour,
+            markerfacecolor=look.colour if point.role == ASKED else "none",
             elinewidth=1.2,
             capsize=3,
             zorder=5 if dense else 4,

@@ -16,6 +16,7 @@ from reports.cells import (
     MISSING,
     byte_unit,
     count_unit,
+    counted,
     exact,
     known,
     latex,
@@ -27,10 +28,13 @@ from reports.cells import (
 )
 from reports.crowd import left_out, listed, named, shared_reasons
 from reports.marks import line_marks, marked
+from reports.roles import asked, beside
 from reports.rows import frame, several_seeds, summary
 
 Row = dict[str, Any]
 _TWO_SEEDS = "two seeds bound nothing"  # in place of an interval of twelve times their difference
+MOST_BESIDE = 12  # rows that were not asked for: more are left to the report
+CONTROL = "·"  # in front of the names of rows that were not asked for
 WIDE = 110  # columns of a terminal from which on the latencies are shown beside the speed-ups
 
 
@@ -98,6 +102,8 @@ def readable(table: pd.DataFrame) -> list[Column]:
         Column("extra epochs", lambda row: exact(row["extra_epochs"])),
         Column("kernels", lambda row: row["kernels"] or MISSING, text=True),
     ]
+    if table["control"].any():
+        columns.insert(1, Column("control", lambda row: row["control"], text=True))
     if several_seeds(table):
         columns.insert(1, Column("seed", lambda row: str(row["seed"])))
     optional = {"GPU memory": "gpu_memory_bytes", "energy per image": "energy_j", "top-5": "top5", "mark": "mark"}
@@ -107,8 +113,9 @@ def readable(table: pd.DataFrame) -> list[Column]:
 def terminal_table(records: Sequence[RunRecord], width: int = 80) -> Table:
     """The fewest columns that tell the rows apart, for a terminal of `width` columns; one line per chain and runtime,
     with several seeds their mean and its interval. Reasons of what went wrong stand below. Of a crowd the best rows."""
-    shown = named(records)
-    table = frame(shown, line_marks(marked(records)))
+    added = {one.chain for one in beside(records)}
+    shown = named(records if len(added) <= MOST_BESIDE else asked(records))
+    table = frame(shown, line_marks(marked(asked(records))))
     over = several_seeds(table)
     rows = _rows(summary(table)) if over else _rows(table)
     means = {name: f"{name}_mean" if over else name for name in table.columns}
@@ -121,6 +128,10 @@ def terminal_table(records: Sequence[RunRecord], width: int = 80) -> Table:
     if text := left_out(records, shown):
         caption.append(f"shown: dense and {text}; all rows: table.md, table.csv")
         reasons = listed(shared_reasons(records), records, "table.md")
+    if table["control"].any():
+        caption.append(f"{CONTROL}: not asked for, there to be compared with: see Controls in report.md")
+    elif added:
+        caption.append(f"{counted(len(added), 'control')} beside: see report.md, table.md")
     caption += reasons
     drawn = Table(
         box=box.SIMPLE_HEAD,
@@ -133,7 +144,7 @@ def terminal_table(records: Sequence[RunRecord], width: int = 80) -> Table:
         whole = column.heading != "method"
         drawn.add_column(column.heading, justify="left" if column.text else "right", overflow="fold", no_wrap=whole)
     for row in rows:
-        drawn.add_row(*[Text(column.cell(row)) for column in columns])
+        drawn.add_row(*[Text(column.cell(row)) for column in columns], style="dim" if row["control"] else "")
     return drawn
 
 
@@ -157,7 +168,7 @@ def _terminal_columns(means: dict[str, str], rows: Sequence[Row], *, wide: bool)
 
     times = [one for name in ("b1", "b32") for one in ([milliseconds(name)] if wide else []) + [speedup(name)]]
     return [
-        Column("method", lambda row: row["method"], text=True),
+        Column("method", lambda row: f"{CONTROL} {row['method']}" if row["control"] else row["method"], text=True),
         Column("runtime", lambda row: row["runtime"] or MISSING, text=True),
         Column("accuracy\n%", accuracy),
         *([Column("mark", lambda row: row["mark"], text=True)] if wide and any(row["mark"] for row in rows) else []),
@@ -175,8 +186,10 @@ def _summary_columns(seeds: pd.DataFrame) -> list[Column]:
     def spread(name: str, factor: float) -> Callable[[Row], str]:
         return lambda row: _spread(row, name, factor)
 
+    controls = [Column("control", lambda row: row["control"], text=True)] if seeds["control"].any() else []
     return [
         Column("method", lambda row: row["method"], text=True),
+        *controls,
         Column("runtime", lambda row: row["runtime"] or MISSING, text=True),
         Column("seeds", lambda row: f"{row['ok']} of {row['seeds']}"),
         Column("accuracy, %: mean ± std (95 % interval)", spread("accuracy", 0.01)),

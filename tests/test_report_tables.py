@@ -17,8 +17,9 @@ from bench.intervals import wilson
 from bench.records import Measurement, RunRecord, RuntimeResult
 from reports import terminal_table
 from reports.cells import bytes_text, latex, percent, rounded, shortened
+from reports.columns import COLUMNS
 from reports.page import page
-from reports.rows import COLUMNS, frame, summary
+from reports.rows import frame, summary
 from reports.table import csv_text, latex_summary, latex_table, markdown_table
 from tests.records_example import KINDS, example, failed, record, with_runtime
 
