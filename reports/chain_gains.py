@@ -11,7 +11,7 @@ import pandas as pd
 from bench.records import RunRecord
 from reports.chains import stage_texts
 from reports.comparisons import Difference
-from reports.controls import SAME_FILE, against_file
+from reports.controls import MARGIN, SAME_FILE, against_file
 from reports.pairing import (
     Range,
     Row,
@@ -33,9 +33,10 @@ GAIN_RULE = (
     "interval."
 )
 ORDER_RULE = (
-    "One order is better than another where its file is smaller by more than "
-    f"{100 * SAME_FILE:g} % and it is not less accurate beyond the 95 % interval of the paired difference, or where it "
-    "is more accurate beyond it at no larger file; where one is smaller and the other more accurate it is a trade."
+    f"One order is better than another where its file is smaller by more than {100 * SAME_FILE:g} % and the 95 % "
+    f"interval of the paired difference in accuracy leaves no room for a loss of more than {100 * MARGIN:g} points, "
+    "or where it is more accurate beyond the interval at no larger file; where one is smaller and the other more "
+    "accurate it is a trade."
 )
 
 

@@ -65,7 +65,7 @@ def _orders(two: Sequence[Orders], rows: Sequence[Row]) -> str:
         gap = points(one.gap) if one.gap else NO_SEED
         names = [f"{places_text(one.first, rows)}{markdown(one.first.label)}", markdown(one.second.label)]
         lines.append([*names, gap, ratio(one.smaller), f"**{one.verdict}**"])
-    head = ["order", "against", "accuracy, points (95 %)", "smaller by", "verdict on the first"]
+    head = ["order", "against", "accuracy, points (95 %)", "times smaller", "the first is"]
     more = f"\nand {len(two) - LISTED:,} more\n" if len(two) > LISTED else ""
     return pipe_table(head, lines, texts=2) + more
 

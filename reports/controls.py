@@ -15,16 +15,18 @@ from reports.rows import DENSE, extra_epochs
 from reports.sweeps import Curve, point_of
 
 TRADE = "a trade"  # one is smaller, the other more accurate
+SMALLER, LARGER = (f"{size}; accuracy {ALIKE}" for size in ("smaller", "larger"))
+MARGIN = 0.005  # of accuracy: an interval that reaches no further below zero leaves no loss worth the name
 SAME_FILE = 0.01  # of its bytes: two files are of one size
 CONTROL_RULE = (
-    "Better or worse means that the 95 % interval of the difference in accuracy, the row's less its control's, leaves "
-    "zero out; otherwise the two cannot be told apart. Against dense in 16 bits and the xz file the bytes count too: "
-    f"a row is better where its file is smaller by more than {100 * SAME_FILE:g} % and it is not less accurate beyond "
-    "the interval, or more accurate at no larger file; worse where the same is true of the control; a trade where one "
-    "is smaller and the other more accurate. The small dense network is one trained for the row where the bytes of "
-    f"the two differ by at most {100 * SAME_BYTES:g} %, otherwise interpolated between small ones over the logarithm "
-    "of the bytes, where there is one on either side. `~` marks a control of another row, the nearest there is, with "
-    "its extra epochs."
+    "Better or worse means that the 95 % interval of the difference in accuracy, the row's less its control's, "
+    "leaves zero out; otherwise the two cannot be told apart. Against dense in 16 bits and the xz file the bytes "
+    f"count too: a row is better where its file is smaller by more than {100 * SAME_FILE:g} % and the interval leaves "
+    f"no room for a loss of more than {100 * MARGIN:g} points, or where it is more accurate at no larger file; worse "
+    "where the same is true of the control; a trade where one is smaller and the other more accurate. The small "
+    f"dense network is one trained for the row where the bytes of the two differ by at most {100 * SAME_BYTES:g} %, "
+    "otherwise interpolated between small ones over the logarithm of the bytes, where there is one on either side. "
+    "`~` marks a control of another row, the nearest there is, with its extra epochs."
 )
 
 
@@ -37,7 +39,7 @@ class Match:
     control: Row | None  # None of a small dense network that is interpolated
     gap: Difference | None  # accuracy of the row less that of the control; None without a seed in common
     smaller: float  # the control's bytes over the row's
-    verdict: str  # BETTER, WORSE, ALIKE, TRADE or NO_SEED
+    verdict: str  # BETTER, WORSE, ALIKE, TRADE, SMALLER, LARGER or NO_SEED
     note: str = ""
 
 
@@ -72,7 +74,11 @@ def against_file(gap: Difference | None, smaller: float) -> str:
     accuracy = 1 if gap.better else -1 if gap.worse else 0
     if size * accuracy < 0:
         return TRADE
-    return {1: BETTER, -1: WORSE, 0: ALIKE}[(size + accuracy > 0) - (size + accuracy < 0)]
+    if accuracy or not size:
+        return {1: BETTER, -1: WORSE, 0: ALIKE}[accuracy]
+    if size > 0:
+        return BETTER if gap.low >= -MARGIN else SMALLER
+    return WORSE if gap.high <= MARGIN else LARGER
 
 
 def epochs_of(row: Row) -> int:

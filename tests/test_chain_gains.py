@@ -11,7 +11,7 @@ import pytest
 from bench.records import RunRecord
 from reports.chain_gains import Orders, chains_csv, faster, gains, orders, refused_orders, together
 from reports.chains_page import chains_section
-from reports.controls import TRADE
+from reports.controls import LARGER, SMALLER, TRADE
 from reports.page import page
 from reports.pairing import ALIKE, BETTER, WORSE
 from tests.controls_example import PRUNE, PTQ, controlled, refused_control, row, sized, without
@@ -74,10 +74,14 @@ def reordered(correct: int, file_bytes: int) -> list[RunRecord]:
     ("correct", "file_bytes", "expected"),
     [
         (9660, 40_000, ALIKE),
+        (9640, 40_000, ALIKE),
         (9300, 40_000, BETTER),
-        (9660, 60_000, BETTER),
+        (9300, 60_000, BETTER),
+        (9690, 60_000, SMALLER),
+        (9650, 60_000, BETTER),
         (9950, 40_000, WORSE),
-        (9660, 30_000, WORSE),
+        (9950, 30_000, WORSE),
+        (9660, 30_000, LARGER),
         (9950, 60_000, TRADE),
     ],
 )

@@ -7,8 +7,8 @@ import re
 
 import pytest
 
-from bench.records import RunRecord
-from reports.controls import TRADE, Match, against_file, matches, refused
+from bench.records import Accuracy, RunRecord
+from reports.controls import LARGER, SMALLER, TRADE, Match, against_file, matches, refused
 from reports.controls_page import NONE, controls_section
 from reports.page import page
 from reports.pairing import ALIKE, BETTER, NO_SEED, WORSE, compared, rows_of, verdict
@@ -113,17 +113,31 @@ def test_the_nearest_budget_stands_in_and_says_so() -> None:
 @pytest.mark.parametrize(
     ("correct", "smaller", "expected"),
     [
-        (9700, 2.0, BETTER), (9700, 1.005, ALIKE), (9700, 0.5, WORSE), (9000, 2.0, TRADE), (9000, 0.5, WORSE),
-        (9000, 1.0, WORSE), (9990, 2.0, BETTER), (9990, 1.0, BETTER), (9990, 0.5, TRADE),
+        (97_000, 2.0, BETTER), (97_000, 1.005, ALIKE), (97_000, 0.5, WORSE), (90_000, 2.0, TRADE), (90_000, 0.5, WORSE),
+        (90_000, 1.0, WORSE), (99_900, 2.0, BETTER), (99_900, 1.0, BETTER), (99_900, 0.5, TRADE),
     ],
 )  # fmt: skip
 def test_bytes_count_where_the_other_is_a_file_of_dense(correct: int, smaller: float, expected: str) -> None:
-    ours, dense = rows_of([row("a", correct), row("b", 9700)])
+    """Of so many images that an interval is far narrower than the margin."""
+    ours, dense = rows_of([of_many(row("a", 0), correct), of_many(row("b", 0), 97_000)])
     gap = compared(ours, dense)
     assert against_file(gap, smaller) == expected
     opposite = {BETTER: WORSE, WORSE: BETTER}.get(expected, expected)
     assert against_file(compared(dense, ours), 1 / smaller) == opposite
     assert against_file(None, smaller) == NO_SEED
+
+
+def of_many(one: RunRecord, correct: int) -> RunRecord:
+    scored = Accuracy(correct, correct, 100_000)
+    return dataclasses.replace(one, runtimes=tuple(dataclasses.replace(r, accuracy=scored) for r in one.runtimes))
+
+
+def test_a_wide_interval_is_no_proof_of_equal_accuracy() -> None:
+    """A smaller file whose accuracy might be half a point lower is not called better."""
+    ours, dense = rows_of([row("a", 9000), row("b", 9010)])
+    gap = compared(ours, dense)
+    assert against_file(gap, 3.0) == SMALLER
+    assert against_file(gap, 0.3) == LARGER
 
 
 def test_rows_without_a_seed_in_common_are_not_compared() -> None:
