@@ -27,7 +27,17 @@ class Quiet:
 
 
 def job_of(folder, chains, *more):
-    arguments = [*SMALL, *more, "--methods", chains, "--out", str(folder / "run"), "--cache", str(folder / "cache")]
+    arguments = [
+        *SMALL,
+        *more,
+        "--no-controls",
+        "--methods",
+        chains,
+        "--out",
+        str(folder / "run"),
+        "--cache",
+        str(folder / "cache"),
+    ]
     return make_job(parse_command(arguments), METHODS, print)
 
 

@@ -105,7 +105,6 @@ def test_mistakes_are_told_in_one_line(arguments, says):
         ("methods: [{prune: 0.5}]", "entry 1 of methods: prune must hold KEY: VALUE pairs, got 0.5"),
         ("methods: [{prune: {sparsity: []}}]", "entry 1 of methods: sparsity has no values"),
         ("methods: [{prune: {sparsity: {a: 1}}}]", "sparsity must be a text, a number, true, false or null"),
-        ('methods: [{dct: {skip: "a:\'b\\""}}]', "both kinds of quotes"),
     ],
 )
 def test_mistakes_in_the_file_are_told_in_one_line(tmp_path, text, says):
