@@ -15,6 +15,7 @@ import yaml
 
 from baselines.errors import UsageError, nearest
 from bench.goals import Goal, Target, parse_goal, parse_targets
+from bench.written_methods import methods_text
 
 DATA_DIR = Path(".data")  # where data sets are looked for unless the command says
 
@@ -288,6 +289,15 @@ def _read_config(path: Path) -> dict[str, Any]:
         if name not in _names_of_options():
             names = [option.replace("_", "-") for option in _names_of_options()]
             raise UsageError(f"--config {path} has an unknown option {key!r}: {nearest(str(key), names)}")
-        if value is not None:
+        if name == "methods" and value is not None:
+            values[name] = _methods(value, path)
+        elif value is not None:
             values[name] = ",".join(str(item) for item in value) if isinstance(value, list) else value
     return values
+
+
+def _methods(written: Any, path: Path) -> str:
+    try:
+        return methods_text(written)
+    except UsageError as error:
+        raise UsageError(f"--config {path}: {error}") from error

@@ -16,13 +16,13 @@ from torch.fx import GraphModule
 
 from baselines.data import ImageData
 from baselines.training import evaluate
-from bench import artifact
 from bench.cache import Stage
 from bench.files import save_file
 from bench.job import Job
+from bench.naming import network_in
 from bench.plan import Case, content_id
 from bench.trainer import Trainer
-from methods.base import Refused, Task
+from methods.base import Task
 from methods.graph import trace
 
 _CALIBRATION_BATCH = 64
@@ -74,23 +74,11 @@ def _network(trainer: Trainer, make: Make, name: str) -> GraphModule:
     """
     job, case = trainer.job, trainer.case
     if name.endswith(".nnc"):
-        return _from_file(job, name)
+        return network_in(Path(name), job.data).to(job.device)
     source = case.source if name == "dense" else job.source_of(name)
     with trainer.elsewhere():
         made = make(dataclasses.replace(case, source=source, chain=None))
     return made[-1].model.to(job.device)
-
-
-def _from_file(job: Job, path: str) -> GraphModule:
-    try:
-        found = artifact.load(Path(path))
-    except (artifact.ArtifactError, OSError) as error:
-        raise Refused(f"{path} cannot be read: {error}") from error
-    asked = (job.data.classes, list(job.data.input_shape))
-    held = (found.metadata.get("classes"), found.metadata.get("input_shape"))
-    if held != asked:
-        raise Refused(f"{path} is for (classes, image shape) {held}, the data have {asked}: take a file made on them")
-    return found.model.to(job.device)
 
 
 def _compressed(trainer: Trainer, make: Make, text: str, offset: int = 0) -> GraphModule:

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from baselines.errors import UsageError
+from bench.inputs import make_job
 from bench.options import Options, parse_command, parser
+from methods import METHODS
 
 ROOT = Path(__file__).parents[1]
 
@@ -24,6 +26,33 @@ def test_the_command_line_wins_over_the_file_and_the_file_over_defaults(tmp_path
     assert options.download is False
     assert options.methods == "dct,prune:sparsity=0.5"
     assert options.dataset == Options().dataset
+
+
+@pytest.mark.parametrize(
+    ("written", "text"),
+    [
+        ("dct,prune:sparsity=0.5/0.9", "dct,prune:sparsity=0.5/0.9"),
+        ("{prune: {sparsity: 0.5}}", "prune:sparsity=0.5"),
+        ("[{prune: {sparsity: [0.5, 0.9], layers: conv}}, ptq]", "prune:sparsity=0.5/0.9:layers=conv,ptq"),
+        ("[[{distill: {subset: 0.5, augment: false}}, {qat: }, 'half']]", "distill:subset=0.5:augment=false+qat+half"),
+        ("[{distill: {dropout: null, student: 'student:widths=8/9'}}]",
+         "distill:dropout=none:student='student:widths=8/9'"),
+        ("[{distill: {student: ['a:b=1', c]}}]", "distill:student='a:b=1'/c"),
+        ("[{ensemble: {of: \"distill:student='a:b'\"}}]", "ensemble:of=\"distill:student='a:b'\""),
+    ],
+)  # fmt: skip
+def test_methods_may_be_written_as_lists_and_mappings(tmp_path, written, text):
+    config = tmp_path / "methods.yaml"
+    config.write_text(f"methods: {written}\n")
+    assert parse_command(["--config", str(config)]).options.methods == text
+
+
+def test_the_examples_name_what_there_is(tmp_path):
+    for example in sorted((ROOT / "docs" / "examples").glob("*.yaml")):
+        command = parse_command(["--config", str(example), "--dataset", "digits", "--out", str(tmp_path / "run")])
+        job = make_job(command, METHODS, print)
+        assert len(job.plan.cases) > 3
+        assert f"--config {example.relative_to(ROOT)}" in example.read_text()
 
 
 def test_help_has_an_example_for_each_option():
@@ -68,6 +97,14 @@ def test_mistakes_are_told_in_one_line(arguments, says):
         ("net: [", "cannot be read"),
         ("download: maybe", "--download must be true or false"),
         ("\x00", "cannot be read"),
+        ("methods: 3", "methods must be text or a list of methods, got 3"),
+        ("methods: []", "methods must be text or a list"),
+        ("methods: [{prune: {}, qat: {}}]", r"entry 1 of methods must be a text, one NAME: \{KEY: VALUE\}"),
+        ("methods: [ptq, [prune, 3]]", "stage 2 of entry 2 of methods must be a text"),
+        ("methods: [ptq, []]", "entry 2 of methods is an empty chain"),
+        ("methods: [{prune: 0.5}]", "entry 1 of methods: prune must hold KEY: VALUE pairs, got 0.5"),
+        ("methods: [{prune: {sparsity: []}}]", "entry 1 of methods: sparsity has no values"),
+        ("methods: [{prune: {sparsity: {a: 1}}}]", "sparsity must be a text, a number, true, false or null"),
     ],
 )
 def test_mistakes_in_the_file_are_told_in_one_line(tmp_path, text, says):

@@ -8,6 +8,7 @@ import torch
 
 from baselines.errors import UsageError
 from bench.grammar import Named, parse_chains
+from bench.listing import methods_table
 from methods import DCT, METHODS, PTQ, QAT, Distill, LowRank, Pipeline, Prune
 from methods.base import Effect, Refused
 from methods.distillation import Taught
@@ -166,3 +167,11 @@ def test_canonical_text_can_be_typed(typed):
     assert parse(chain.text)[0] == dataclasses.replace(
         chain, stages=tuple(dataclasses.replace(one, label=one.text) for one in chain.stages)
     )
+
+
+def test_the_list_tells_that_any_method_that_trains_takes_a_teacher():
+    table = methods_table(METHODS)
+    shown = [list(column.cells) for column in table.columns]
+    start = next(index for index, name in enumerate(shown[0]) if "any that trains" in name)
+    assert shown[1][start].startswith("A teacher in the trainings")
+    assert shown[1][start + 1 :] == ["teacher", "loss", "alpha", "temperature", "beta"]

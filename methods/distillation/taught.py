@@ -16,7 +16,7 @@ from methods.distillation.teaching import Loss, Teaching
 
 @dataclass(frozen=True)
 class Taught(Wrapper):
-    """A method whose trainings minimise what a teacher says; the method knows nothing of it.
+    """A teacher in the trainings of another method, which knows nothing of it.
 
     teacher, loss, alpha, temperature, beta: see `Teaching`; `teacher=input` is the network before the method.
     """
