@@ -23,6 +23,7 @@ from bench.chains import Chain, impossible, stage_of
 from bench.grammar import Methods
 from bench.plan import Row
 from bench.records import Role
+from methods.base import Effect
 from methods.quoting import quoted
 
 _MOST_SMALL, _MOST_OWN, _MOST_PARTS = 4, 12, 12
@@ -102,7 +103,8 @@ def _own(chains: Sequence[Chain]) -> Iterator[Row]:
         for index, stage in enumerate(chain.stages):
             for role, method in stage.method.controls().items():
                 other = stage_of(stage.name, method, *stage.chains, contents=stage.contents)
-                control = Chain((*chain.stages[:index], other, *chain.stages[index + 1 :]))
+                makes = method.effect is Effect.MAKES_NETWORK  # whatever was before it
+                control = Chain((*(() if makes else chain.stages[:index]), other, *chain.stages[index + 1 :]))
                 yield Row(control, cast(Role, role), (chain.text,), impossible(control) or "")
 
 

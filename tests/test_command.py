@@ -20,7 +20,8 @@ from methods import METHODS
 
 ROOT = Path(__file__).parents[1]
 FEW_THREADS = {**os.environ, "OMP_NUM_THREADS": "1"}
-SMALL = ["--net", "lenet", "--dataset", "fake:count=600:size=16:channels=1", "--epochs", "3", "--finetune-epochs", "2"]
+SMALL = ["--net", "lenet", "--dataset", "fake:count=600:size=16:channels=1", "--epochs", "3", "--finetune-epochs", "2",
+         "--no-controls"]  # fmt: skip
 RUN = [*SMALL, "--methods", "prune:sparsity=0.5,prune:sparsity=0.5+ptq", "--runtimes", "eager"]
 MEASURED_ANEW = {  # columns that clocks and memory decide
     "latency_ms_b1", "latency_ms_b32", "speedup_b1", "speedup_b32", "throughput_b32", "peak_memory_bytes",
@@ -241,7 +242,8 @@ def test_a_runtime_that_did_not_run_is_tried_again_alone(tmp_path, monkeypatch):
     from bench.records import read_record
 
     monkeypatch.chdir(tmp_path)
-    arguments = ["--net", "lenet300", "--methods", "ptq", "--epochs", "0", "--finetune-epochs", "0", "--out", "run"]
+    arguments = ["--net", "lenet300", "--methods", "ptq", "--epochs", "0", "--finetune-epochs", "0", "--out", "run",
+                 "--no-controls"]  # fmt: skip
     assert run_bench.main(arguments) == 0
     record = next(path for path in Path("run/records").glob("*.json") if read_record(path).label == "ptq")
     before = read_record(record)

@@ -11,6 +11,7 @@ Fails    a student too small for the teacher's finer distinctions gains little; 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -60,6 +61,13 @@ class Distill(CompressionMethod):
 
     def epochs(self, finetune_epochs: int, dense_epochs: int) -> int:
         return dense_epochs
+
+    def controls(self) -> Mapping[str, CompressionMethod]:
+        """The same student, trained in the same way without a teacher."""
+        if self.loss == "none":
+            return {}
+        alone = Distill(self.student, loss="none", subset=self.subset, augment=self.augment, dropout=self.dropout)
+        return {"untaught": alone}
 
     def unsupported(self, model: GraphModule) -> str | None:
         return self.teaching.unsupported()

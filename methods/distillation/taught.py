@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from torch.fx import GraphModule
 
-from methods.base import Objective, Refused, Task, TeacherName, Wrapper
+from methods.base import CompressionMethod, Objective, Refused, Task, TeacherName, Wrapper
 from methods.distillation.objectives import objective
 from methods.distillation.teaching import Loss, Teaching
 
@@ -37,6 +37,10 @@ class Taught(Wrapper):
     @property
     def teaching(self) -> Teaching:
         return Teaching(self.teacher, self.loss, self.alpha, self.temperature, self.beta)
+
+    def controls(self) -> Mapping[str, CompressionMethod]:
+        """Those of the method, taught too, and the method without a teacher."""
+        return {**Wrapper.controls(self), "untaught": self.method}
 
     def unsupported(self, model: GraphModule) -> str | None:
         return self.teaching.unsupported() or self.method.unsupported(model)
