@@ -40,7 +40,7 @@ class Difference:
         """Where the interval comes from."""
         if self.seeds == 1:
             return f"95 %, {'paired by image' if self.image_by_image else 'Newcombe'}, on one seed"
-        return f"95 %, Student's t, over {self.seeds} seeds"
+        return f"95 %, Student's t, over {self.seeds} seeds{', which bound nothing' if self.seeds == 2 else ''}"
 
 
 @dataclass(frozen=True)

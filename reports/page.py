@@ -44,9 +44,7 @@ def page(records: Sequence[RunRecord], *, title: str, command: str, choice: str 
         parts.append(f"Dense and {text}. All rows: [table.md](table.md).\n")
     parts += [markdown_table(table), _reading(own)]
     if any(one.pairs for one in marks):
-        parts.append(
-            "Under mark: which rows cannot be told apart in accuracy, by the rule in the section on it below.\n"
-        )
+        parts.append("Under mark: which rows cannot be told apart in accuracy, by the rule in its section below.\n")
     if several_seeds(table):
         parts += ["## Over seeds\n", markdown_summary(summary(table))]
         parts.append("Mean, sample standard deviation, and Student's t interval of the mean over the seeds.\n")

@@ -89,7 +89,8 @@ def seeds_bound(seeds: int) -> str:
     if seeds == 2:
         return (
             "**Two seeds bound nothing**: a 95 % interval of their mean is more than twelve times as wide as the two "
-            "are apart, and hardly any rows can be told apart. Give three or more with `--seeds`."
+            "are apart, and only rows that are far from each other in both can be told apart. Give three or more with "
+            "`--seeds`."
         )
     return ""
 

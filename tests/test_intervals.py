@@ -1,6 +1,7 @@
 """Laws of intervals, against scipy, numpy and published examples."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,7 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from bench.intervals import difference, over_seeds, paired_difference, student_t, wilson
+from bench.intervals import (
+    difference,
+    holm,
+    mcnemar,
+    normal_p,
+    over_seeds,
+    paired_difference,
+    student_p,
+    student_t,
+    wilson,
+)
 
 COUNTS = st.integers(0, 5000).flatmap(lambda seen: st.tuples(st.integers(0, seen), st.just(seen)))
 VALUES = st.floats(-1e6, 1e6, allow_subnormal=False)
@@ -129,3 +140,44 @@ def test_paired_is_no_wider_than_independent_where_errors_go_together(counts: tu
 def test_paired_counts_must_fit(counts: tuple[int, int, int]) -> None:
     with pytest.raises(ValueError, match="add up to at most seen"):
         paired_difference(*counts)
+
+
+@given(st.integers(0, 400), st.integers(0, 400))
+def test_mcnemar_is_scipys_exact_binomial_test(first: int, second: int) -> None:
+    expected = stats.binomtest(first, first + second).pvalue if first + second else 1.0
+    assert mcnemar(first, second) == pytest.approx(expected, rel=1e-9, abs=1e-300)
+    assert mcnemar(second, first) == mcnemar(first, second)
+
+
+@pytest.mark.parametrize(("few", "many"), [(0, 1), (0, 5), (0, 6), (1, 10_000), (4_900, 5_100), (24_000, 26_000)])
+def test_mcnemar_is_exact_for_few_images_and_many(few: int, many: int) -> None:
+    assert mcnemar(few, many) == pytest.approx(stats.binomtest(few, few + many).pvalue, rel=1e-9, abs=1e-300)
+    with pytest.raises(ValueError, match="cannot be negative"):
+        mcnemar(-1, many)
+
+
+@pytest.mark.parametrize("freedom", [1, 2, 3, 18, 41])
+@pytest.mark.parametrize("t", [0.0, 0.3, -2.5, 12.7])
+def test_p_values_of_statistics_are_scipys(freedom: int, t: float) -> None:
+    assert student_p(t, freedom) == pytest.approx(2 * stats.t.sf(abs(t), freedom), rel=1e-6, abs=1e-14)
+    assert normal_p(t) == pytest.approx(2 * stats.norm.sf(abs(t)), rel=1e-9)
+
+
+def test_holm_is_the_published_rule() -> None:
+    """A worked example: 0.01 <= 0.05/4, 0.015 <= 0.05/3, 0.03 > 0.05/2, so that 0.04 <= 0.05 does not count either."""
+    assert holm([0.04, 0.01, 0.03, 0.015]) == [False, True, False, True]
+    assert holm([0.04, 0.01, 0.02, 0.015]) == [True] * 4
+    assert holm([]) == []
+
+
+@given(st.lists(st.floats(0, 0.2), max_size=12), st.randoms(use_true_random=False))
+def test_holm_lies_between_bonferroni_and_no_correction_in_any_order(values: list[float], mix: Any) -> None:
+    found = holm(values)
+    for value, rejected in zip(values, found, strict=True):
+        assert not rejected or value <= 0.05
+        assert rejected or value > 0.05 / len(values)
+    order = list(range(len(values)))
+    mix.shuffle(order)
+    mixed = holm([values[index] for index in order])
+    alike = [index for index in order if values.count(values[index]) == 1]
+    assert [mixed[order.index(index)] for index in alike] == [found[index] for index in alike]
