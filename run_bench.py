@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
@@ -13,6 +14,10 @@ from baselines.errors import UsageError
 from bench.measure.process import TRAINING_VARIABLES
 from bench.options import Command, parse_command
 from bench.records import RunRecord
+
+if TYPE_CHECKING:
+    from bench.job import Job
+    from bench.progress import Watcher
 
 OK, SOME_FAILED, BAD_USAGE, INTERRUPTED = 0, 1, 2, 130
 
@@ -37,7 +42,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run(command: Command, console: Console) -> int:
     """Trains, compresses, measures and reports."""
     import reports
-    from bench.choosing import chosen
     from bench.inputs import make_job
     from bench.job import claim
     from bench.progress import progress
@@ -48,7 +52,7 @@ def run(command: Command, console: Console) -> int:
         watcher.say("reading data and planning")
         job = make_job(command, METHODS, watcher.say)
         try:
-            job = chosen(command, job, METHODS, watcher)
+            job = _chosen(command, job, watcher)
             claim(job)
             records = Runner(job, watcher).run()
         except KeyboardInterrupt:
@@ -68,6 +72,19 @@ def run(command: Command, console: Console) -> int:
 def _may_be(record: RunRecord) -> bool:
     """Whether it is no failure of the run: a row that nobody typed, such as another order, may be refused."""
     return record.role != "asked" and record.status == "refused"
+
+
+def _chosen(command: Command, job: Job, watcher: Watcher) -> Job:
+    """The job as it is, or of the chains that `--at` or `--search` choose."""
+    from bench.choosing import matched_job
+    from bench.searching import searched_job
+    from methods import METHODS
+
+    if command.options.at:
+        return matched_job(command, job, METHODS, watcher)
+    if command.options.search:
+        return searched_job(command, job, METHODS, watcher)
+    return job
 
 
 def _problems(records: Sequence[RunRecord]) -> list[str]:

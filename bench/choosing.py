@@ -30,13 +30,6 @@ _TRIAL_S = 2.0  # of a trial without training, for the estimate of time
 _TRIALS_OF_A_MATCH = (12, 4)  # of one chain at one target: without training, and at the whole budget
 
 
-def chosen(command: Command, job: Job, methods: Methods, watcher: Watcher) -> Job:
-    """The job as it is, or of what `--at` or `--search` choose."""
-    if command.options.at:
-        return matched_job(command, job, methods, watcher)
-    return job
-
-
 def matched_job(command: Command, job: Job, methods: Methods, watcher: Watcher) -> Job:
     """The job of the chains of `command`, each at its setting that reaches each target of `--at`.
 

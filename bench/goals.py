@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from baselines.errors import UsageError, nearest
@@ -83,6 +83,7 @@ class Goal:
 
     limits: tuple[Limit, ...]
     least: Quantity = "size"
+    text: str = field(default="", compare=False)  # as it was typed
 
     @property
     def needs_latency(self) -> bool:
@@ -91,6 +92,11 @@ class Goal:
     def excess(self, found: Levels, dense: Levels) -> float:
         """The sum over all limits; 0 where every one is kept."""
         return sum(limit.excess(found, dense) for limit in self.limits)
+
+    @property
+    def before_training(self) -> Goal:
+        """The limits on what training hardly changes."""
+        return Goal(tuple(limit for limit in self.limits if limit.quantity != "drop"), self.least)
 
     def gain(self, found: Levels, dense: Levels) -> float:
         """How far the quantity to be made least is below dense: in doublings, or in points for a drop."""
@@ -138,7 +144,7 @@ def parse_goal(text: str) -> Goal:
             limits.append(_limit(part))
     if len(least) > 1:
         raise UsageError(f"--search {text!r} names {len(least)} things to make least: name one")
-    goal = Goal(tuple(limits), least[0] if least else "size")
+    goal = Goal(tuple(limits), least[0] if least else "size", text)
     bounded = {limit.quantity for limit in limits}
     if not bounded - {goal.least} or not {goal.least, *bounded} & {"drop"}:
         raise UsageError(

@@ -211,17 +211,14 @@ class CompressionMethod(ABC):
     Field types are bool, int, float or str: the command line writes them as `name:field=value`. A field with a fixed
     set of values states it as a `typing.Literal`. A field named `layers` (all, conv, linear) takes the command's
     `--layers` where the chain does not set it.
-
-    strength: the field by which it trades size for accuracy, if there is one, for `--at` and `--search`.
-    variants: settings that `--search` tries, each as the command line writes it (`a=1:b=2`); none leaves it out.
     """
 
     effect: ClassVar[Effect]
     trains: ClassVar[bool] = True  # whether it fine-tunes, which nearly all its time then goes into
     wrapper: ClassVar[type[Wrapper] | None] = None  # what its settings make of another method that has none such
     writing: ClassVar[Writing] = "smallest"  # how the file of a chain that ends with it is written
-    strength: ClassVar[Strength | None] = None
-    variants: ClassVar[tuple[str, ...]] = ("",)
+    strength: ClassVar[Strength | None] = None  # the field that trades size for accuracy, for `--at` and `--search`
+    variants: ClassVar[tuple[str, ...]] = ("",)  # settings that `--search` tries, as they are typed; of none, nothing
 
     def epochs(self, finetune_epochs: int, dense_epochs: int) -> int:
         """The epochs that it trains for, under a recipe with so many: for the estimate of a run's time."""

@@ -16,6 +16,7 @@ from reports.page import page
 from reports.reasons_page import with_reasons
 from reports.roles import asked
 from reports.rows import frame, several_seeds, summary
+from reports.search_page import search_csv, search_section
 from reports.steps_page import steps_csv
 from reports.style import write_whole
 from reports.table import csv_text, latex_summary, latex_table, markdown_summary, markdown_table, terminal_table
@@ -39,13 +40,16 @@ def draw(records: Sequence[RunRecord], folder: Path, *, title: str, command: str
         texts["steps.csv"] = steps_csv(records)
     if gains(records):
         texts["chains.csv"] = chains_csv(records)
+    if trials := search_csv(folder):
+        texts["search.csv"] = trials
     if several_seeds(table):
         seeds = summary(table)
         texts["table_seeds.csv"] = csv_text(seeds)
         texts |= {"table_seeds.md": markdown_summary(seeds), "table_seeds.tex": latex_summary(seeds)}
     paths = [write_whole(folder / name, text.encode("utf-8")) for name, text in texts.items()]
     paths += draw_figures(records, folder / "figures")
-    text = page(records, title=title, command=command, choice=matched_section(records, folder))
+    choice = matched_section(records, folder) + search_section(records, folder)
+    text = page(records, title=title, command=command, choice=choice)
     return [*paths, write_whole(folder / "report.md", text.encode("utf-8"))]
 
 

@@ -52,13 +52,13 @@ def _line(one: dict[str, Any], quantity: str, records: Sequence[RunRecord]) -> s
         return f"| {asked} | refused |{f' {MISSING} |' * 4} {trials} | {markdown(one['reason'])} |"
     reached = f"{one['reached']:.2f}" if quantity == "drop" else ratio(one["reached"])
     cells = (
-        asked, f"`{one['label']}`", reached, percent(one["validation_accuracy"]), _test_accuracy(one["chain"], records),
+        asked, f"`{one['label']}`", reached, percent(one["validation_accuracy"]), accuracy_of(one["chain"], records),
         rounded(one["file_bytes"] / 1000), trials, markdown(one["reason"]),
     )  # fmt: skip
     return "| " + " | ".join(cells) + " |"
 
 
-def _test_accuracy(chain: str, records: Sequence[RunRecord]) -> str:
+def accuracy_of(chain: str, records: Sequence[RunRecord]) -> str:
     """In the first runtime; a mean over the seeds that ran, and how many where there are several."""
     shares = []
     for one in records:

@@ -9,7 +9,7 @@ import pytest
 import bench.laboratory
 from baselines.data import ArrayData
 from baselines.training import evaluate
-from bench.choosing import chosen
+from bench.choosing import matched_job
 from bench.estimate import Meter, Narrator
 from bench.grammar import parse_chains
 from bench.inputs import make_job
@@ -44,7 +44,7 @@ class Quiet:
 def choice(*arguments, watcher=None):
     command = parse_command(arguments)
     job = make_job(command, METHODS, print)
-    return chosen(command, job, METHODS, watcher or Quiet())
+    return matched_job(command, job, METHODS, watcher or Quiet())
 
 
 def laboratory(kind=Laboratory, *arguments):
@@ -196,13 +196,6 @@ def test_mistakes_are_told_in_one_line(tmp_path, monkeypatch):
     (tmp_path / "run" / "choice.json").write_text("{")
     with pytest.raises(ValueError, match=r"choice.json is damaged: delete it"):
         choice(*SMALL, "--methods", "half", "--at", "size=3x", "--out", "run")
-
-
-def test_a_run_of_typed_chains_is_left_as_it_is(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    command = parse_command([*SMALL, "--methods", "half"])
-    job = make_job(command, METHODS, print)
-    assert chosen(command, job, METHODS, Quiet()) is job
 
 
 def test_the_section_tells_refused_chains_and_several_seeds(tmp_path):

@@ -1,0 +1,102 @@
+"""The section of a search (`--search`), from `search.json` and the records, and all its trials as a table."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from bench.records import RunRecord
+from reports.cells import MISSING, percent, ratio, rounded
+from reports.matched import accuracy_of
+
+FILE = "search.json"  # as bench/searching.py writes it
+_COLUMNS = ("chain", "file, kB", "compression", "drop on validation, points", "test accuracy, %", "within the limits")
+_OF_CSV = (
+    "number", "label", "status", "epochs", "size_bytes", "drop", "params", "macs", "latency_s", "excess", "gain",
+    "seconds", "reason",
+)  # fmt: skip
+
+
+def search_section(records: Sequence[RunRecord], folder: Path) -> str:
+    """What was searched, how it ended, and the Pareto front; nothing where the run has no search.
+
+    Raises:
+        ValueError: the file of the search is damaged.
+    """
+    data = _read(folder)
+    if data is None:
+        return ""
+    try:
+        return "\n".join(["## Search\n", _outcome(data), *_front(data, records), "", _rule(data)])
+    except (KeyError, TypeError) as error:
+        raise ValueError(
+            f"{folder / FILE} is damaged ({error!r}): run the command again with the same --out"
+        ) from error
+
+
+def search_csv(folder: Path) -> str:
+    """All suggestions of the search, a line each; empty where there was none."""
+    data = _read(folder)
+    if data is None:
+        return ""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, _OF_CSV, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(data["candidates"])
+    return text.getvalue()
+
+
+def _read(folder: Path) -> dict[str, Any] | None:
+    path = folder / FILE
+    if not path.is_file():
+        return None
+    try:
+        data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        assert isinstance(data["candidates"], list)
+    except (ValueError, KeyError, TypeError, AssertionError) as error:
+        raise ValueError(f"{path} is damaged ({error!r}): run the command again with the same --out") from error
+    return data
+
+
+def _outcome(data: dict[str, Any]) -> str:
+    counts = Counter(one["status"] for one in data["candidates"])
+    asked = f"`{data['goal']}`, making the {data['least']} least: {len(data['candidates'])} chains were tried, "
+    asked += (
+        f"{counts['whole']} with the whole budget, {counts['stopped']} stopped before, {counts['refused']} refused."
+    )
+    if not data["winner"]:
+        return f"{asked} **None keeps the limits.**\n"
+    return f"{asked} The winner on validation data:\n\n```\n{data['command']}\n```\n"
+
+
+def _front(data: dict[str, Any], records: Sequence[RunRecord]) -> list[str]:
+    """The table of the Pareto front."""
+    known = {one["label"]: one for one in data["candidates"]}
+    lines = [f"| {' | '.join(_COLUMNS)} |", "| --- | ---: | ---: | ---: | ---: | --- |"]
+    for label in data["front"]:
+        one = known[label]
+        cells = (
+            f"`{label}`", rounded(one["size_bytes"] / 1000), ratio(data["dense_bytes"] / one["size_bytes"]),
+            f"{one['drop']:.2f}", accuracy_of(one["chain"], records), "yes" if one["excess"] <= 0 else "no",
+        )  # fmt: skip
+        lines.append("| " + " | ".join(cells) + " |")
+    return lines if data["front"] else [MISSING]
+
+
+def _rule(data: dict[str, Any]) -> str:
+    """How suggestions were judged."""
+    where = f" Latency is that of single images in {data['runtime']}." if data["runtime"] else ""
+    dense = percent(data["dense_validation_accuracy"])
+    return (
+        "The front holds what no other beats in both the drop and what is made least. Each suggestion was first "
+        "compressed without training: beyond a limit, or no better than the best so far, it ended there. Then it was "
+        f"fine-tuned for more and more epochs, up to {data['epochs']} a stage, as long as it was among the best third of "
+        f"those that came as far. Drops are against the dense network's {dense} % of the validation images, seed "
+        f"{data['seed']}; the test split was opened after, for the rows of this report.{where} All suggestions: "
+        f"[search.csv](search.csv).\n"
+    )
