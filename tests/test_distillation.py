@@ -281,6 +281,16 @@ def test_the_teacher_makes_a_difference():
     assert not any(torch.equal(one, two) for one, two in ((weights[0], weights[1]), (weights[0], weights[2])))
 
 
+@pytest.mark.parametrize("settings", [{"loss": "at", "beta": 5.0}, {"alpha": 0.2, "temperature": 9.0}])
+def test_what_a_student_must_beat_is_itself_without_a_teacher_whatever_is_copied(settings):
+    asked = Distill("student4", "resnet8", subset=0.5, augment=False, dropout=0.1, **settings)
+    (control,) = asked.controls().values()
+    assert control == Distill("student4", loss="none", subset=0.5, augment=False, dropout=0.1)
+    assert control.controls() == {}
+    (after,) = dataclasses.replace(asked, teacher="input").controls().values()
+    assert Pipeline((Prune(), after))
+
+
 def test_dropout_is_that_of_the_student():
     student = Distill(dropout=0.4).compress(network(), Spy().task())
     assert student.dropout.p == 0.4

@@ -89,6 +89,13 @@ def test_first_steps_that_a_teacher_had_a_part_in_are_shared_with_no_others():
     assert len(set(keys)) == len(keys) > 4
 
 
+def test_what_a_teacher_must_beat_is_the_method_without_one():
+    assert Taught(QAT(), alpha=0.5).controls() == {"untaught": QAT()}
+    found = Taught(Prune(0.8), alpha=0.5).controls()
+    assert found["untaught"] == Prune(0.8)
+    assert found["random"] == Taught(Prune(0.8, score="random", rates="magnitude"), alpha=0.5)
+
+
 def test_a_method_with_an_objective_of_its_own_is_refused():
     with pytest.raises(Refused, match="Distill has an objective of its own"):
         Taught(Distill(teacher="input")).compress(network(), Spy().task())

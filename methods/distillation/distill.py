@@ -63,11 +63,12 @@ class Distill(CompressionMethod):
         return dense_epochs
 
     def controls(self) -> Mapping[str, CompressionMethod]:
-        """The same student, trained in the same way without a teacher."""
+        """The same student without a teacher."""
         if self.loss == "none":
             return {}
-        alone = Distill(self.student, loss="none", subset=self.subset, augment=self.augment, dropout=self.dropout)
-        return {"untaught": alone}
+        came_before = TeacherName("input") if self.teacher == "input" else TeacherName("dense")
+        return {"untaught": Distill(self.student, came_before, "none", subset=self.subset, augment=self.augment,
+                                    dropout=self.dropout)}  # fmt: skip
 
     def unsupported(self, model: GraphModule) -> str | None:
         return self.teaching.unsupported()
