@@ -200,6 +200,19 @@ def test_losses_of_features_reach_below_the_head_and_add_to_hintons(loss):
     assert all(one.grad is None for one in teacher.parameters())
 
 
+@pytest.mark.parametrize("loss", ["kd", "dkd", pytest.param("dist", marks=needs_torchdistill), *FEATURE_LOSSES])
+def test_losses_are_computed_in_full_precision_whatever_training_computes_in(loss):
+    student, teacher = trace(Stepped(3)), trace(Stepped(5))
+    aim = objective(teaching(loss), teacher, student, task_for(IMAGES))
+    exact = aim(student, IMAGES, LABELS[:5])[1]
+    with torch.autocast("cpu", torch.bfloat16):
+        logits, loss_there = aim(student, IMAGES, LABELS[:5])
+    assert (logits.dtype, loss_there.dtype) == (torch.bfloat16, torch.float32)
+    torch.testing.assert_close(loss_there, exact, rtol=0.1, atol=0.1)
+    loss_there.backward()
+    assert student.two.weight.grad.isfinite().all()
+
+
 @pytest.mark.parametrize("loss", [one for one in FEATURE_LOSSES if one != "fitnet"])
 def test_the_same_network_as_teacher_has_nothing_to_add(loss):
     model = trace(Stepped(3))

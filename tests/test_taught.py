@@ -9,7 +9,7 @@ import torch
 from baselines.errors import UsageError
 from bench.grammar import Named, parse_chains
 from bench.listing import methods_table
-from methods import DCT, METHODS, PTQ, QAT, Distill, LowRank, Pipeline, Prune
+from methods import DCT, METHODS, PTQ, QAT, Distill, Ensemble, LowRank, Pipeline, Prune
 from methods.base import Effect, Refused
 from methods.distillation import Taught
 from tests.contract import LAWS, Spy, breach, network, trial
@@ -19,6 +19,7 @@ TAUGHT = {
     "qat": Taught(QAT(), loss="fitnet"),
     "dct": Taught(DCT(), teacher="input", loss="dkd"),
     "prune+qat": Pipeline((Taught(Prune(), teacher="input"), Taught(QAT()))),
+    "after an ensemble": Pipeline((Ensemble(), Distill(teacher="input"), Taught(Prune(0.5), loss="dkd"))),
     "after another": Pipeline((Prune(), Distill(teacher="input"), Taught(Prune(0.5)))),
 }
 
