@@ -11,11 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
-import yaml
-
 from baselines.errors import UsageError, nearest
+from bench.config import read_config
 from bench.goals import Goal, Target, parse_goal, parse_targets
-from bench.written_methods import methods_text
 
 DATA_DIR = Path(".data")  # where data sets are looked for unless the command says
 
@@ -241,7 +239,7 @@ def parse_command(arguments: Sequence[str]) -> Command:
     """
     typed = parser().parse_args(arguments)
     action = next((name for name in _ACTIONS if getattr(typed, name)), "run")
-    values: dict[str, Any] = _read_config(typed.config) if typed.config else {}
+    values: dict[str, Any] = read_config(typed.config, _names_of_options()) if typed.config else {}
     values |= {name: value for name in _names_of_options() if (value := getattr(typed, name)) is not None}
     if "to" in values and action != "export":
         raise UsageError(f"--to {values['to']} needs the file that is written in that format: add --export FILE")
@@ -271,33 +269,3 @@ def _parsed(option: dataclasses.Field[Any], value: Any) -> Any:
     if about["choices"] and parsed not in about["choices"]:
         raise UsageError(f"{flag} must be one of {', '.join(about['choices'])}, got {parsed!r}")
     return parsed.expanduser() if isinstance(parsed, Path) else parsed
-
-
-def _read_config(path: Path) -> dict[str, Any]:
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
-        raise UsageError(f"--config {path} cannot be read: {reason}") from error
-    if data is None:
-        return {}
-    if not isinstance(data, dict):
-        raise UsageError(f"--config {path} must hold `option: value` lines, got a {type(data).__name__}")
-    values = {}
-    for key, value in data.items():
-        name = str(key).replace("-", "_")
-        if name not in _names_of_options():
-            names = [option.replace("_", "-") for option in _names_of_options()]
-            raise UsageError(f"--config {path} has an unknown option {key!r}: {nearest(str(key), names)}")
-        if name == "methods" and value is not None:
-            values[name] = _methods(value, path)
-        elif value is not None:
-            values[name] = ",".join(str(item) for item in value) if isinstance(value, list) else value
-    return values
-
-
-def _methods(written: Any, path: Path) -> str:
-    try:
-        return methods_text(written)
-    except UsageError as error:
-        raise UsageError(f"--config {path}: {error}") from error
