@@ -1,8 +1,8 @@
 """Rows against rows on the same test images: `python -m bench.pairs RUN [RUN ...] --pair ROW ROW --out FILE.md`.
 
 For each seed and runtime the difference in accuracy with an interval for paired samples, and the mean over seeds with
-Student's t. Records hold what was predicted, not the labels: of the images that two rows predict differently, all count
-as right in just one of them, which makes the intervals wider than they need be, never narrower.
+Student's t. Records from before hold what was predicted, not the labels: of the images that two of their rows predict
+differently, all count as right in just one of them, which makes the intervals wider than they need be, never narrower.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ from bench.records import Accuracy, RunRecord
 from bench.study_page import made_by
 
 _READING = (
-    "Each interval takes all images that the two rows predict differently as right in just one of them: it is at least "
-    "as wide as it need be. Means are over seeds, their intervals Student's t."
+    "Each interval is that of paired samples, from the images that only one of the two rows gets right. Where records "
+    "hold no labels it takes all images that the two predict differently as such: it is then at least as wide as it "
+    "need be. Means are over seeds, their intervals Student's t."
 )
 _HEAD = "| runtime | seed | first, % | second, % | difference, points (95 % interval) | verdict |"
 
@@ -36,11 +37,17 @@ class Difference:
     high: float
 
     @classmethod
-    def of(cls, first: Accuracy, second: Accuracy) -> Difference:
-        """Raises ValueError if the two did not see the same number of images."""
+    def of(cls, first: Accuracy, second: Accuracy, labels: str = "") -> Difference:
+        """labels: of the images that both saw, as records hold them; empty where they are not known.
+
+        Raises:
+            ValueError: the two did not see the same number of images.
+        """
         if first.seen != second.seen:
             raise ValueError(f"{first.seen} and {second.seen} images cannot be compared")
-        apart = int((decode(first.predictions) != decode(second.predictions)).sum())
+        one, other = decode(first.predictions), decode(second.predictions)
+        right = (one == decode(labels)) | (other == decode(labels)) if labels else True
+        apart = int(((one != other) & right).sum())  # those that both get wrong differently are no matter
         more = first.correct - second.correct
         apart += (apart - more) % 2  # so that the discordant images split into whole numbers
         low, high = paired_difference((apart + more) // 2, (apart - more) // 2, max(first.seen, apart))
@@ -68,7 +75,8 @@ def compared(records: Sequence[RunRecord], first: str, second: str) -> dict[str,
         for result in one.runtimes:
             beside = scores.get(result.runtime)
             if result.accuracy and beside:
-                found.setdefault(result.runtime, {})[seed] = Difference.of(result.accuracy, beside)
+                labels = one.test_labels if one.test_labels == other.test_labels else ""
+                found.setdefault(result.runtime, {})[seed] = Difference.of(result.accuracy, beside, labels)
     return found
 
 

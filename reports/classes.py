@@ -85,7 +85,8 @@ def beside_dense(one: RunRecord, result: RuntimeResult, dense: RunRecord, beside
     line: dict[str, object] = {"agreement_dense": agreement(result, beside)}
     pairs = known_pairs([(hits_of(one, result.accuracy), hits_of(dense, beside.accuracy))])
     if one is not dense and (lowest := worst(falls(pairs))):
-        line |= {"worst_class_drop": lowest.fall, "worst_class": name_of(lowest.index, dense.class_names)}
+        name = name_of(lowest.index, dense.class_names) if lowest.fall > 0 else ""
+        line |= {"worst_class_drop": lowest.fall, "worst_class": name}
     return line
 
 

@@ -105,6 +105,8 @@ def _counts(one: Marked) -> str:
         f"{'seed' if counts[-1] == 1 else 'seeds'} in common. Of {counted(len(one.pairs), 'pair')} {apart:,} can be "
         f"told apart, {len(one.pairs) - apart:,} cannot."
     )
+    if counts[0] == 1 < counts[-1]:
+        text += " A pair with one seed in common is a pair of networks, which says little of the methods."
     return f"{text} {seeds_bound(counts[-1])}".strip()
 
 
@@ -137,7 +139,7 @@ def _line(seeds: Sequence[Scored], mark: str) -> list[str]:
         str(len(seeds)),
         percent(_mean([one.accuracy.correct / one.accuracy.seen for one in seeds])),
         percent(_mean([agreement(one.result, one.beside) for one in seeds])),
-        f"{_class(lowest, seeds)} ({_points(lowest.fall)})" if lowest else MISSING,
+        f"{_class(lowest, seeds)} ({_points(lowest.fall)})" if lowest and lowest.fall > 0 else MISSING,
         percent(_mean([one.accuracy.calibration_error for one in seeds])),
         rounded(_mean([one.accuracy.log_loss for one in seeds])),
     ]
@@ -159,14 +161,15 @@ def _points(fall: float) -> str:
 
 
 def _classes(rows: dict[Place, list[Scored]], records: Sequence[RunRecord]) -> list[str]:
-    """The table of classes of the rows whose worst class loses most, and what is remarked on; none without labels."""
-    known = [(seeds, pairs) for (_, _, chain), seeds in rows.items() if chain != DENSE and (pairs := _pairs(seeds))]
+    """The table of classes of the asked rows whose worst class loses most, and remarks on them; none without labels."""
+    asked = [seeds for (_, _, chain), seeds in rows.items() if chain != DENSE and seeds[0].record.role == "asked"]
+    known = [(seeds, pairs) for seeds in asked if (pairs := _pairs(seeds))]
     if not known:
         return []
     order = sorted(known, key=lambda one: -max(fall.fall for fall in falls(one[1])))
     parts = ["\n### Classes that lose most\n", _class_table(order[:ROWS]), f"{MUCH_RULE}\n"]
     lines = [_remark(seeds, pairs, much) for seeds, pairs in known if (much := much_more(pairs))]
-    lines = listed(lines, records, "[table.csv](table.csv)") or ["No class of any row does."]
+    lines = listed(lines, records, "[table.csv](table.csv)") or ["No class of any of these rows does."]
     return [*parts, *(f"- {line}" for line in lines), ""]
 
 
@@ -183,7 +186,8 @@ def _class_table(rows: Sequence[tuple[Sequence[Scored], Sequence[Both]]]) -> str
     head = ["class", *(markdown(seeds[0].record.label) for seeds, _ in rows)]
     text = (
         "Change of a class' accuracy from dense's in points, and to how many per cent; means over the seeds. "
-        f"Shown: {counted(len(rows), 'row')} whose worst class loses most, {len(lines)} of {len(indices)} classes.\n"
+        f"Shown: of the rows that were asked for {len(rows)} whose worst class loses most, {len(lines)} of "
+        f"{len(indices)} classes.\n"
     )
     return f"{text}\n{pipe_table(head, [*lines, ['all images', *whole]])}"
 

@@ -123,7 +123,7 @@ def terminal_table(records: Sequence[RunRecord], width: int = 80) -> Table:
     interval = f"mean of {table['seed'].nunique()} seeds, ± 95 % of the mean" if over else "± 95 % Wilson"
     reasons = list(dict.fromkeys(f"{row['method']}: {_trouble(row)}" for row in rows if _trouble(row)))
     if over and any(row["ok"] == 2 for row in rows):
-        interval += f" ({_TWO_SEEDS}: none)"
+        interval += f", none of two seeds: {_TWO_SEEDS}"
     caption = [f"accuracy: {interval}; ratio and speed-up: dense / compressed; b1, b32: batch size"]
     if text := left_out(records, shown):
         caption.append(f"shown: dense and {text}; all rows: table.md, table.csv")

@@ -32,6 +32,8 @@ def test_the_interval_holds_the_difference_and_is_as_wide_as_that_from_labels(a,
     assert found.points == pytest.approx(100 * (hits.mean() - others.mean()))
     assert found.low <= exact[0] + 1e-2
     assert found.high >= exact[1] - 1e-2
+    known = Difference.of(scored(one, labels), scored(other, labels), encode(labels.astype(np.uint16)))
+    assert (known.low, known.high) == pytest.approx(exact)
     back = Difference.of(scored(other, labels), scored(one, labels))
     assert (back.low, back.high) == pytest.approx((-found.high, -found.low), abs=1e-2)
 

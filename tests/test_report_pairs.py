@@ -129,8 +129,29 @@ def test_a_class_that_falls_is_in_the_table_of_classes_and_remarked_on() -> None
     change = 100 * (dense[inside].mean() - fallen[inside].mean())
     assert f"| cat | {change:+.1f} (to {100 * (1 - fallen[inside].mean()):.1f}) |" in text
     assert f"`prune`: cat {change:+.1f} points, where all images together change by" in text
-    assert "No class of any row does." in section(run(SHARES))
+    assert "No class of any of these rows does." in section(run(SHARES))
+    control = dataclasses.replace(records[1], role="random", chain="prune:score=random", label="random")
+    text = section([*records, control])
+    assert re.search(r"\| class \| prune \|\n", text)
+    assert "`random`: cat" not in text
     assert "Classes that lose most" not in section(example())
+
+
+def test_pairs_that_have_one_seed_in_common_in_a_run_of_several_are_spoken_of() -> None:
+    records = run(SHARES, (0, 1, 2))
+    assert "one seed in common" not in section(records)
+    text = section([one for one in records if one.chain != "prune" or one.seed == 1])
+    assert "1 to 3 seeds in common" in text
+    assert "one seed in common is a pair of networks" in text
+
+
+def test_no_class_is_named_where_none_loses() -> None:
+    [dense, same] = run({"dense": 0.9, "half": 0.9})
+    same = dataclasses.replace(same, runtimes=dense.runtimes)
+    row = frame([dense, same]).iloc[-1]
+    assert (row["worst_class_drop"], row["worst_class"], row["agreement_dense"]) == (0.0, "", 1.0)
+    line = next(line for line in section([dense, same]).splitlines() if line.startswith("| half"))
+    assert "| – |" in line
 
 
 def test_more_rows_than_letters_are_held_against_the_best_and_dense_and_the_section_says_so() -> None:
