@@ -2,10 +2,10 @@
 
 First its file without training: if that breaks a limit on size, or is no smaller than the best that has been found, it
 ends there. Then a few epochs of fine-tuning, more, and the whole budget, in rungs as of successive halving (Jamieson
-and Talwalkar 2016, arXiv 1502.07943). Who breaks a limit on the drop at few epochs may keep it at all of them, so a rung
-does not ask for the limit: it stops a suggestion that has lost more than one which broke the limit in the end had lost
-at as many epochs, unless one that kept it had lost as much. Where the drop itself is made least, the best third of a
-rung goes on.
+and Talwalkar 2016, arXiv 1502.07943). Who breaks a limit on the drop at few epochs may keep it at all of them, so that
+a rung does not ask for the limit: it stops a suggestion that has lost more than one which broke the limit in the end
+had lost at as many epochs, unless one that kept it had lost as much. Where the drop itself is made least, the best
+third of a rung goes on.
 
 Suggestions are those of a tree-structured Parzen estimator (Bergstra et al. 2011; Optuna, which is an extra). The same
 seed and budget give the same trials: the study is not stored, it is played again from the trials that are.
