@@ -1,52 +1,38 @@
 """The search for a chain: an optimiser suggests, and each suggestion goes from cheap to dear as far as it is worth it.
 
 First its file without training: if that breaks a limit on size, or is no smaller than the best that has been found, it
-ends there. Then a few epochs of fine-tuning, more, and the whole budget: a suggestion goes on while its score is among
-the best third of those that came as far (successive halving: Jamieson and Talwalkar 2016, arXiv 1502.07943; as each
-comes, Li et al. 2020, arXiv 1810.05934). Suggestions are those of a tree-structured Parzen estimator (Bergstra et al.
-2011). Optuna does both; it is an extra.
+ends there. Then a few epochs of fine-tuning, more, and the whole budget, in rungs as of successive halving (Jamieson
+and Talwalkar 2016, arXiv 1502.07943). Who breaks a limit on the drop at few epochs may keep it at all of them, so that
+a rung does not ask for the limit: it stops a suggestion that has lost more than one which broke the limit in the end
+had lost at as many epochs, unless one that kept it had lost as much. Where the drop itself is made least, the best
+third of a rung goes on.
 
-The same seed and budget give the same trials: the study is not stored, it is played again from the trials that are.
+Suggestions are those of a tree-structured Parzen estimator (Bergstra et al. 2011; Optuna, which is an extra). The same
+seed and budget give the same trials: the study is not stored, it is played again from the trials that are.
 """
 
 from __future__ import annotations
 
 import importlib
+import math
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from baselines.errors import UsageError
+from bench.candidates import Candidate, best_of
 from bench.goals import Goal, Levels
 from bench.laboratory import UNTRAINED, Laboratory, Trial
 from bench.search_space import Space
 
-_REDUCTION = 3  # of a rung's suggestions one goes on; of its epochs the next has so many times as many
-_SUGGESTIONS_A_TRIAL = 10  # at most: of those that cannot be, or have been
+_REDUCTION = 3  # of epochs from rung to rung, and of suggestions where the drop is made least
+_MOST_RUNGS = 3
+_SUGGESTIONS_A_TRIAL = 5  # at most: of those that cannot be, or have been
 _FIRST = 10  # suggestions at random at least, before the estimator says where
 _SLACK = 0.1  # doublings by which a file may differ once it is trained
-_BEYOND = 1.0  # added to the score of what breaks a limit at the whole budget, in doublings
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """One suggestion, as far as it came."""
-
-    number: int
-    label: str  # the chain as it is typed
-    chain: str
-    status: Literal["whole", "stopped", "refused"]  # whole: it had the whole budget
-    reason: str = ""
-    epochs: int = UNTRAINED  # of fine-tuning a stage, at its last trial
-    size_bytes: int = 0
-    drop: float = float("nan")  # points of validation accuracy, at its last trial
-    params: int = 0
-    macs: int = 0
-    latency_s: float = float("nan")
-    excess: float = float("inf")  # beyond the limits, 0 within them
-    gain: float = float("-inf")  # of what is made least, in doublings below dense, or points
-    seconds: float = 0.0  # of all its trials
+_BEYOND = 1.0  # added to the score of what breaks a limit, or is thought to, in doublings
+_CANNOT_BE = 100.0  # score of what does not run
 
 
 @dataclass(frozen=True)
@@ -54,7 +40,7 @@ class Budget:
     """What a search may cost: suggestions that can run, and seconds of trials."""
 
     trials: int
-    seconds: float = float("inf")
+    seconds: float = math.inf
 
 
 def optuna() -> Any:
@@ -78,14 +64,14 @@ def rungs(full: int) -> list[int]:
     ladder = [full]
     while (fewer := round(ladder[0] / _REDUCTION)) >= 1 and fewer < ladder[0]:
         ladder.insert(0, fewer)
-    return ladder[-3:]
+    return ladder[-_MOST_RUNGS:]
 
 
 @dataclass
 class Search:
     """One search.
 
-    on_candidate: told of each suggestion that could run, with all of them so far.
+    on_candidate: told of each suggestion, with all of them so far.
     """
 
     laboratory: Laboratory
@@ -93,6 +79,7 @@ class Search:
     goal: Goal
     on_candidate: Callable[[Sequence[Candidate]], None] = lambda _found: None
     _dense: Trial = field(init=False)
+    _drops: dict[int, dict[str, float]] = field(default_factory=dict)  # by epochs and chain, in points
 
     def run(self, budget: Budget) -> list[Candidate]:
         """The suggestions in order, as many as the budget allows.
@@ -100,63 +87,47 @@ class Search:
         Raises:
             UsageError: Optuna is not installed.
         """
-        study = self._study(budget)
+        study = _study(self.laboratory.seed, budget)
         self._dense = self.laboratory.dense(latency=self.goal.needs_latency)
         found: dict[str, Candidate] = {}
         for _ in range(_SUGGESTIONS_A_TRIAL * budget.trials):
             if len(found) >= budget.trials or sum(one.seconds for one in found.values()) >= budget.seconds:
                 break
-            trial = study.ask()
-            state = optuna().trial.TrialState
+            suggestion = study.ask()
             try:
-                text = self.space.suggest(trial, self.laboratory.chain_of)
+                text = self.space.suggest(suggestion, self.laboratory.chain_of)
                 self.laboratory.chain_of(text)
-            except UsageError:
-                study.tell(trial, state=state.FAIL)
+            except UsageError:  # no method at all, or an order that cannot work
+                study.tell(suggestion, _CANNOT_BE)
                 continue
-            if text in found:
-                study.tell(trial, state=state.FAIL)
-                continue
-            found[text] = one = self._climbed(trial, text, len(found) + 1, list(found.values()))
-            if one.status == "whole":
-                study.tell(trial, _score(one.gain, one.excess, whole=True))
-            else:
-                study.tell(trial, state=state.FAIL if one.status == "refused" else state.PRUNED)
-            self.on_candidate(list(found.values()))
+            if text not in found:
+                found[text] = self._climbed(text, list(found.values()))
+                self.on_candidate(list(found.values()))
+            study.tell(suggestion, _score(found[text]))
         return list(found.values())
 
-    def _study(self, budget: Budget) -> Any:
-        library = optuna()
-        first = max(_FIRST, budget.trials // 5)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of what is experimental in it
-            sampler = library.samplers.TPESampler(
-                seed=self.laboratory.seed, n_startup_trials=first, multivariate=True, group=True
-            )
-            pruner = library.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=_REDUCTION)
-            return library.create_study(direction="minimize", sampler=sampler, pruner=pruner)
-
-    def _climbed(self, trial: Any, text: str, number: int, before: Sequence[Candidate]) -> Candidate:
+    def _climbed(self, text: str, before: Sequence[Candidate]) -> Candidate:
         """The suggestion `text` taken as far as it is worth it."""
         chain, latency = self.laboratory.chain_of(text), self.goal.needs_latency
         cheap = self.laboratory.trial(chain, UNTRAINED, latency=latency)
-        one = self._candidate(number, text, cheap, 0.0)
+        one = self._candidate(len(before) + 1, text, cheap)
         if one.status == "refused":
             return one
         if reason := self._not_worth_training(cheap, before):
-            return self._candidate(number, text, cheap, 0.0, reason)
+            return replace(one, reason=reason)
         ladder = rungs(self.laboratory.full_epochs)
-        for step, epochs in enumerate(ladder, start=1):
-            last = step == len(ladder)
-            made = self.laboratory.trial(chain, epochs, latency=latency and last)
-            if not last:  # training changes no latency
+        for epochs in ladder:
+            whole = epochs == ladder[-1]
+            made = self.laboratory.trial(chain, epochs, latency=latency and whole)
+            if not whole:  # training changes no latency
                 made = replace(made, latency_s=cheap.latency_s, dense_latency_s=cheap.dense_latency_s)
-            one = self._candidate(number, text, made, one.seconds, whole=last)
-            if one.status != "stopped" or last:
-                return one
-            trial.report(_score(one.gain, one.excess), _REDUCTION ** (step - 1))
-            if trial.should_prune():
-                return self._candidate(number, text, made, one.seconds - made.seconds, "behind at these epochs")
+            one = self._candidate(one.number, text, made, one.seconds, "whole" if whole else "stopped")
+            if whole or one.status == "refused":
+                break
+            reason = self._behind(one.drop, epochs, before)
+            self._drops.setdefault(epochs, {})[text] = one.drop
+            if reason:
+                return replace(one, reason=reason)
         return one
 
     def _not_worth_training(self, cheap: Trial, before: Sequence[Candidate]) -> str:
@@ -169,51 +140,53 @@ class Search:
             return f"no better than number {best.number} before it is trained"
         return ""
 
+    def _behind(self, drop: float, epochs: int, before: Sequence[Candidate]) -> str:
+        """Why a suggestion that has lost so many points at these epochs stops, or an empty text."""
+        known = self._drops.get(epochs, {})
+        if self.goal.least == "drop":
+            better = sum(other < drop for other in known.values())
+            return "not in the best third at these epochs" if better > len(known) / _REDUCTION else ""
+        most = next(limit.value for limit in self.goal.limits if limit.quantity == "drop")
+        whole = [one for one in before if one.status == "whole" and one.label in known]
+        kept = max((known[one.label] for one in whole if one.drop <= most), default=-math.inf)
+        broke = min((known[one.label] for one in whole if one.drop > most), default=math.inf)
+        return "lost more at these epochs than who broke the limit later" if drop > max(kept, broke) else ""
+
     def _levels(self, trial: Trial) -> Levels:
         return trial.levels(self._dense)
 
     def _candidate(
-        self, number: int, text: str, trial: Trial, before_s: float, reason: str = "", *, whole: bool = False
+        self,
+        number: int,
+        text: str,
+        trial: Trial,
+        before_s: float = 0.0,
+        status: Literal["whole", "stopped"] = "stopped",
     ) -> Candidate:
         seconds = before_s + trial.seconds
         if trial.status != "ok":
             return Candidate(number, text, trial.chain, "refused", trial.reason, trial.epochs, seconds=seconds)
         levels, dense = self._levels(trial), self._levels(self._dense)
         return Candidate(
-            number, text, trial.chain, "whole" if whole else "stopped", reason, trial.epochs, trial.file_bytes,
-            levels.drop, trial.parameters, trial.macs, levels.latency, self.goal.excess(levels, dense),
-            self.goal.gain(levels, dense), seconds,
+            number, text, trial.chain, status, "", trial.epochs, trial.file_bytes, levels.drop, trial.parameters,
+            trial.macs, levels.latency, self.goal.excess(levels, dense), self.goal.gain(levels, dense), seconds,
         )  # fmt: skip
 
 
-def _score(gain: float, excess: float, *, whole: bool = False) -> float:
-    """What the optimiser makes least. Below the whole budget a limit may still be met, so that a point beyond it
-    weighs as a doubling of what is made least."""
-    return -gain + excess + (_BEYOND + excess if whole and excess > 0 else 0.0)
-
-
-def best_of(candidates: Sequence[Candidate]) -> Candidate | None:
-    """Of those that had the whole budget and keep all limits the one that gains most, the lesser drop before."""
-    kept = [one for one in candidates if one.status == "whole" and one.excess <= 0]
-    return max(kept, key=lambda one: (one.gain, -one.drop), default=None)
-
-
-def front_of(candidates: Sequence[Candidate], goal: Goal, most: int = 8) -> list[Candidate]:
-    """Those of the whole budget that no other beats in both the drop and what is made least (its size, where that is
-    the drop); of too many those nearest to the limits; the smallest drop first."""
-    whole = [one for one in candidates if one.status == "whole"]
-
-    def cost(one: Candidate) -> float:
-        return float(one.size_bytes) if goal.least == "drop" else -one.gain
-
-    front = [
-        one
-        for one in whole
-        if not any(
-            (cost(other), other.drop) != (cost(one), one.drop) and cost(other) <= cost(one) and other.drop <= one.drop
-            for other in whole
+def _study(seed: int, budget: Budget) -> Any:
+    library = optuna()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of what is experimental in it
+        sampler = library.samplers.TPESampler(
+            seed=seed, n_startup_trials=max(_FIRST, budget.trials // 6), multivariate=True, group=True
         )
-    ]
-    distinct = list({(cost(one), one.drop): one for one in reversed(front)}.values())
-    nearest = sorted(distinct, key=lambda one: (one.excess, -one.gain))[:most]
-    return sorted(nearest, key=lambda one: (one.drop, cost(one)))
+        return library.create_study(direction="minimize", sampler=sampler)
+
+
+def _score(one: Candidate) -> float:
+    """What the optimiser makes least; it goes by the order of scores alone. A suggestion that was stopped without
+    training counts as what its file would be worth."""
+    if one.status == "refused":
+        return _CANNOT_BE
+    untrained = one.status == "stopped" and one.epochs == UNTRAINED and not one.reason.startswith("beyond")
+    return -one.gain + (0.0 if untrained or one.excess <= 0 else _BEYOND + one.excess)

@@ -69,8 +69,8 @@ def _setting(trial: Suggests, name: str, stage: Any) -> str:
 
 
 def space_of(methods: Methods, parse: Parse) -> Space:
-    """All methods of the table, with the variants that they say are worth a try; those that cannot be here are left
-    out."""
+    """All methods of the table that have a slot, with the variants that they say are worth a try; those that cannot be
+    here are left out."""
     slots: dict[str, list[str]] = {slot: [] for slot in _SLOTS}
     for name, kind in methods.items():
         for variant in kind.variants:
@@ -79,5 +79,7 @@ def space_of(methods: Methods, parse: Parse) -> Space:
                 effect = parse(text).stages[0].method.effect
             except UsageError:  # a student that is too deep for these images
                 continue
-            slots[next(slot for slot, effects in _SLOTS.items() if effect in effects)].append(text)
+            for slot, effects in _SLOTS.items():
+                if effect in effects:
+                    slots[slot].append(text)
     return Space({slot: tuple(texts) for slot, texts in slots.items() if texts})

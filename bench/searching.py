@@ -8,6 +8,7 @@ import shlex
 from collections.abc import Sequence
 
 from baselines.errors import UsageError
+from bench.candidates import Candidate, best_of, front_of
 from bench.choosing import in_own_folder, job_for, laboratory_of
 from bench.goals import Goal
 from bench.grammar import Methods, parse_chains
@@ -16,7 +17,7 @@ from bench.laboratory import Laboratory
 from bench.options import Command, Options
 from bench.progress import Watcher
 from bench.records import write_json
-from bench.search import Budget, Candidate, Search, best_of, front_of, optuna
+from bench.search import Budget, Search, optuna
 from bench.search_space import Space, space_of
 
 SEARCHED = "search.json"  # in the run's folder, read by reports/search_page.py

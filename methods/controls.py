@@ -45,6 +45,7 @@ class Longer(CompressionMethod):
 
     extra: int | None = None
     effect: ClassVar[Effect] = Effect.MAKES_NETWORK
+    variants: ClassVar[tuple[str, ...]] = ()  # nothing is smaller
 
     def __post_init__(self) -> None:
         if self.extra is not None and self.extra < 0:
@@ -65,6 +66,7 @@ class Xz(CompressionMethod):
     """Writes plain tensors and packs the file by LZMA, as `xz` would: what a general compressor does."""
 
     effect: ClassVar[Effect] = Effect.WRITES_FILE
+    variants: ClassVar[tuple[str, ...]] = ()  # our own coder is the better one
     trains: ClassVar[bool] = False
     writing: ClassVar[Writing] = "xz"
 
@@ -83,6 +85,7 @@ class Small(CompressionMethod):
     like: ChainTexts = ChainTexts("half")
     bytes: int = 0
     effect: ClassVar[Effect] = Effect.MAKES_NETWORK
+    variants: ClassVar[tuple[str, ...]] = ()  # it needs the size of another row
 
     def __post_init__(self) -> None:
         if self.bytes < 0:

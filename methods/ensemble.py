@@ -41,6 +41,9 @@ class Ensemble(CompressionMethod):
     seeds: int | None = None
     mean: Literal["logits", "probabilities"] = "logits"
     effect: ClassVar[Effect] = Effect.MAKES_NETWORK
+    variants: ClassVar[
+        tuple[str, ...]
+    ] = ()  # of dense networks it is larger, and which other members it wants is for a person to say
     trains: ClassVar[bool] = False  # by itself: its members do
 
     def __post_init__(self) -> None:

@@ -95,8 +95,10 @@ def _rule(data: dict[str, Any]) -> str:
     return (
         "The front holds what no other beats in both the drop and what is made least. Each suggestion was first "
         "compressed without training: beyond a limit, or no better than the best so far, it ended there. Then it was "
-        f"fine-tuned for more and more epochs, up to {data['epochs']} a stage, as long as it was among the best third of "
-        f"those that came as far. Drops are against the dense network's {dense} % of the validation images, seed "
+        f"fine-tuned for more and more epochs, up to {data['epochs']} a stage, and stopped where it had lost more than "
+        "one that broke the limit in the end, and more than any that kept it, at as many epochs; or, where the drop is "
+        "made least, where it was not among the best third. Drops are against the dense network's "
+        f"{dense} % of the validation images, seed "
         f"{data['seed']}; the test split was opened after, for the rows of this report.{where} All suggestions: "
         f"[search.csv](search.csv).\n"
     )

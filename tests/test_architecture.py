@@ -18,7 +18,9 @@ MAY_IMPORT = {
 }
 ENTRY_POINTS = {"cuda_kernels/__main__.py": {"reports.kernels", "bench.environment"}}  # these put the parts together
 HEAVY = {"torch", "torchvision", "numpy", "onnx", "onnxruntime"}  # libraries that drawing a report must not need
-OPTIONAL = ("torchvision", "torchao", "torch_pruning", "torchdistill", "onnx", "onnxruntime", "onnxscript", "timm")
+OPTIONAL = (
+    "torchvision", "torchao", "torch_pruning", "torchdistill", "onnx", "onnxruntime", "onnxscript", "timm", "optuna",
+)  # fmt: skip
 
 
 def imported(source: str) -> set[str]:
