@@ -10,7 +10,7 @@ from bench.records import Role, RunRecord
 from reports.chains import parse
 from reports.comparisons import SAME_BYTES, Difference, at_equal_bytes
 from reports.pairing import ALIKE, BETTER, NO_SEED, WORSE, Row, compared, rows_of, same_place, smaller_by, verdict
-from reports.roles import ASKED, CONTROLS, serves_as
+from reports.roles import ASKED, CONTROLS, is_of, serves_as
 from reports.rows import DENSE, extra_epochs
 from reports.sweeps import Curve, point_of
 
@@ -90,19 +90,19 @@ def _is(row: Row, role: Role) -> bool:
     return serves_as(row.records[0], role)
 
 
-def _own(row: Row, its: Sequence[Row]) -> list[Row]:
-    return [one for one in its if row.chain in one.control_of]
+def _own(row: Row, role: Role, its: Sequence[Row]) -> list[Row]:
+    return [one for one in its if is_of(one.records[0], role, row.chain)]
 
 
 def _linked(row: Row, role: Role, its: Sequence[Row]) -> list[Match]:
     """Only the row's own controls."""
-    return [_by_accuracy(row, role, one) for one in _own(row, its)]
+    return [_by_accuracy(row, role, one) for one in _own(row, role, its)]
 
 
 def _longer(row: Row, role: Role, its: Sequence[Row]) -> list[Match]:
     """The row's own, or the one with the nearest number of extra epochs, the more of two as near. Of a row that was not
     trained further, only its own."""
-    if own := _own(row, its):
+    if own := _own(row, role, its):
         return [_by_accuracy(row, role, one) for one in own]
     epochs = epochs_of(row)
     if not its or not epochs:
@@ -113,7 +113,7 @@ def _longer(row: Row, role: Role, its: Sequence[Row]) -> list[Match]:
 
 
 def _small(row: Row, role: Role, its: Sequence[Row]) -> list[Match]:
-    for own in _own(row, its):
+    for own in _own(row, role, its):
         if abs(smaller_by(row, own) - 1) <= SAME_BYTES:
             return [_by_accuracy(row, role, own)]
     curves = [

@@ -10,6 +10,7 @@ from bench.records import RunRecord
 from reports.agreement import real_against_simulated
 from reports.cells import counted, markdown, one_line, percent, rounded
 from reports.chains_page import chains_section
+from reports.checklist_page import checklist_section
 from reports.controls_page import controls_section
 from reports.crowd import LISTED, is_crowd, left_out, listed, named, shared_reasons
 from reports.findings import behind_dense, cannot_be_told_apart, drifting, reasons, unstable_timings
@@ -53,7 +54,7 @@ def page(records: Sequence[RunRecord], *, title: str, command: str, choice: str 
     parts += [ledger_section(own), steps_section(own), reasons_section(own)]
     parts += ["## Figures\n", *(f"![{text}](figures/{name}.png)\n" for name, text in CAPTIONS.items())]
     parts += [_dense(own), _findings(own, _unexpected(records))]
-    parts += [_protocol(records), _environment(records), _artifacts(own)]
+    parts += [_protocol(records), _environment(records), _artifacts(own), checklist_section(records)]
     return "\n".join(part for part in parts if part)
 
 
