@@ -41,6 +41,7 @@ class Match:
     smaller: float  # the control's bytes over the row's
     verdict: str  # BETTER, WORSE, ALIKE, TRADE, SMALLER, LARGER or NO_SEED
     note: str = ""
+    read_between: tuple[Row, ...] = ()  # the small dense networks that an interpolated one lies between
 
 
 def matches(records: Sequence[RunRecord], kinds: Sequence[Role] = CONTROLS) -> list[Match]:
@@ -122,8 +123,16 @@ def _small(row: Row, role: Role, its: Sequence[Row]) -> list[Match]:
     found = at_equal_bytes(*curves) if its else []
     if found:
         gap = found[0].difference
-        return [Match(row, role, None, gap, 1.0, verdict(gap), "interpolated")]
+        return [Match(row, role, None, gap, 1.0, verdict(gap), "interpolated", _around(row, its))]
     return []
+
+
+def _around(row: Row, its: Sequence[Row]) -> tuple[Row, ...]:
+    """The nearest of no more and the nearest of no fewer bytes."""
+    ordered = sorted(its, key=lambda one: one.file_bytes)
+    below = [one for one in ordered if one.file_bytes <= row.file_bytes]
+    above = [one for one in ordered if one.file_bytes >= row.file_bytes]
+    return (*below[-1:], *above[:1])
 
 
 def _one(row: Row, role: Role, its: Sequence[Row]) -> list[Match]:

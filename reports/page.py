@@ -23,6 +23,7 @@ from reports.rows import DENSE, dense_first, extra_epochs, frame, several_seeds,
 from reports.steps_page import steps_section
 from reports.sweep_page import sweep_section
 from reports.table import markdown_summary, markdown_table
+from reports.takeaways import takeaways_section
 
 MOST_SIDE_BY_SIDE = 12  # texts of a fact that differs between records
 CAPTIONS = {
@@ -40,7 +41,8 @@ def page(records: Sequence[RunRecord], *, title: str, command: str, choice: str 
     own = asked(records)
     shown, marks = named(own), marked(own)
     table = frame(shown, line_marks(marks))
-    parts = [f"# {markdown(title)}\n", _fenced(command), _what_ran(records), choice, sweep_section(own), "## Table\n"]
+    parts = [f"# {markdown(title)}\n", _fenced(command), _what_ran(records), choice, takeaways_section(records)]
+    parts += [sweep_section(own), "## Table\n"]
     if text := left_out(own, shown):
         parts.append(f"Dense and {text}. All rows: [table.md](table.md).\n")
     parts += [markdown_table(table), _reading(own)]
