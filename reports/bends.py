@@ -39,12 +39,15 @@ def bend_sentences(records: Sequence[RunRecord]) -> list[str]:
 
 def holds(points: Sequence[Point]) -> Point | None:
     """The point of the largest ratio at no loss worth the name; None where every one loses more."""
-    return max((one for one in points if one.lost <= NO_LOSS), key=lambda one: one.ratio, default=None)
+    return max((one for one in points if one.lost <= NO_LOSS + 1e-12), key=lambda one: one.ratio, default=None)
 
 
-def alike(points: Sequence[Point]) -> tuple[Point, Difference] | None:
-    """The point of the largest ratio that cannot be told apart from dense, with its difference; None without one."""
-    known = [(one, gap) for one in points if (gap := _against_dense(one)) and not gap.worse]
+def alike(points: Sequence[Point], dense: Sequence[Sample] = ()) -> tuple[Point, Difference] | None:
+    """The point of the largest ratio that cannot be told apart from dense, with its difference; None without one.
+
+    dense: the dense network's samples, for which images it gets right.
+    """
+    known = [(one, gap) for one in points if (gap := _against_dense(one, dense)) and not gap.worse]
     return max(known, key=lambda one: one[0].ratio, default=None)
 
 
@@ -80,13 +83,15 @@ def _slope(ratio_before: float, lost_before: float, point: Point) -> float:
     return (point.lost - lost_before) / doublings if doublings > 0 else math.nan
 
 
-def _against_dense(point: Point) -> Difference | None:
-    pairs = [(one.score, _dense(one)) for one in point.samples if one.dense and one.dense.seen]
+def _against_dense(point: Point, dense: Sequence[Sample]) -> Difference | None:
+    pairs = [(one.score, _beside(one, dense)) for one in point.samples if one.dense and one.dense.seen]
     return paired(pairs) if pairs else None
 
 
-def _dense(sample: Sample) -> Score:
-    return Score(sample.share + sample.lost, sample.accuracy.seen)
+def _beside(one: Sample, dense: Sequence[Sample]) -> Score:
+    """The dense network's score in the runtime of `one`."""
+    same = (other.score for other in dense if other.seed == one.seed and other.accuracy == one.dense)
+    return next(same, Score(one.share + one.lost, one.accuracy.seen))
 
 
 def _between(here: Point, after: Point) -> Difference | None:
@@ -96,19 +101,19 @@ def _between(here: Point, after: Point) -> Difference | None:
 
 
 def _sentence(panel: Panel, curve: Curve, points: Sequence[Point]) -> str:
-    kept, same, bent = holds(points), alike(points), bend(points)
+    kept, same, bent = holds(points), alike(points, panel.dense), bend(points)
     parts = [
-        f"within {100 * NO_LOSS:g} points of dense up to {ratio(kept.ratio)} ({markdown(kept.text)})"
+        f"is within {100 * NO_LOSS:g} points of dense up to {ratio(kept.ratio)} ({markdown(kept.text)})"
         if kept
-        else f"more than {100 * NO_LOSS:g} points below dense at every setting"
+        else f"is more than {100 * NO_LOSS:g} points below dense at every setting"
     ]
     if same:
         point, gap = same
         parts.append(
-            f"not told apart from it up to {ratio(point.ratio)} ({markdown(point.text)}, {as_points(gap)} points)"
+            f"is not told apart from it up to {ratio(point.ratio)} ({markdown(point.text)}, {as_points(gap)} points)"
         )
     else:
-        parts.append("told apart from it at every setting")
+        parts.append("is told apart from it at every setting")
     if bent:
         here, after, before, steep = bent
         parts.append(
