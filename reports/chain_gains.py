@@ -94,7 +94,7 @@ class Orders:
 def gains(records: Sequence[RunRecord]) -> list[Gain]:
     """Each seed of each chain of two stages or more whose parts and whose dense network were measured."""
     good = [one for one in records if one.status == "ok" and one.file_bytes > 0]
-    alone = {(one.net, one.dataset, one.seed, one.chain): one for one in good if one.role not in CONTROLS}
+    alone = {(one.net, one.dataset, one.seed, one.chain): one for one in good}
     found = []
     for one in good:
         stages, place = stage_texts(one.chain), (one.net, one.dataset, one.seed)

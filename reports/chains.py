@@ -47,6 +47,12 @@ def stage_texts(chain: str) -> list[str]:
     return [":".join([name, *(f"{key}={value}" for key, value in settings)]) for name, settings in parse(chain)]
 
 
+def named_chains(value: str) -> list[str]:
+    """The canonical texts of the chains that a setting's value lists, as the members of an ensemble are."""
+    inside = value[1:-1] if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"" else value
+    return [one.strip() for one in _split(inside, ",")]
+
+
 def placed(net: str, dataset: str, chain: str) -> Place:
     """The chain, with `layers` of its first method apart; empty where it has none."""
     (name, settings), *rest = parse(chain)

@@ -10,7 +10,7 @@ from bench.records import Role, RunRecord
 from reports.chains import parse
 from reports.comparisons import SAME_BYTES, Difference, at_equal_bytes
 from reports.pairing import ALIKE, BETTER, NO_SEED, WORSE, Row, compared, rows_of, same_place, smaller_by, verdict
-from reports.roles import ASKED, CONTROLS, serves_as
+from reports.roles import ASKED, CONTROLS, is_of, serves_as
 from reports.rows import DENSE, extra_epochs
 from reports.sweeps import Curve, point_of
 
@@ -41,6 +41,7 @@ class Match:
     smaller: float  # the control's bytes over the row's
     verdict: str  # BETTER, WORSE, ALIKE, TRADE, SMALLER, LARGER or NO_SEED
     note: str = ""
+    read_between: tuple[Row, ...] = ()  # the small dense networks that an interpolated one lies between
 
 
 def matches(records: Sequence[RunRecord], kinds: Sequence[Role] = CONTROLS) -> list[Match]:
@@ -90,19 +91,19 @@ def _is(row: Row, role: Role) -> bool:
     return serves_as(row.records[0], role)
 
 
-def _own(row: Row, its: Sequence[Row]) -> list[Row]:
-    return [one for one in its if row.chain in one.control_of]
+def _own(row: Row, role: Role, its: Sequence[Row]) -> list[Row]:
+    return [one for one in its if is_of(one.records[0], role, row.chain)]
 
 
 def _linked(row: Row, role: Role, its: Sequence[Row]) -> list[Match]:
     """Only the row's own controls."""
-    return [_by_accuracy(row, role, one) for one in _own(row, its)]
+    return [_by_accuracy(row, role, one) for one in _own(row, role, its)]
 
 
 def _longer(row: Row, role: Role, its: Sequence[Row]) -> list[Match]:
     """The row's own, or the one with the nearest number of extra epochs, the more of two as near. Of a row that was not
     trained further, only its own."""
-    if own := _own(row, its):
+    if own := _own(row, role, its):
         return [_by_accuracy(row, role, one) for one in own]
     epochs = epochs_of(row)
     if not its or not epochs:
@@ -113,7 +114,7 @@ def _longer(row: Row, role: Role, its: Sequence[Row]) -> list[Match]:
 
 
 def _small(row: Row, role: Role, its: Sequence[Row]) -> list[Match]:
-    for own in _own(row, its):
+    for own in _own(row, role, its):
         if abs(smaller_by(row, own) - 1) <= SAME_BYTES:
             return [_by_accuracy(row, role, own)]
     curves = [
@@ -122,8 +123,16 @@ def _small(row: Row, role: Role, its: Sequence[Row]) -> list[Match]:
     found = at_equal_bytes(*curves) if its else []
     if found:
         gap = found[0].difference
-        return [Match(row, role, None, gap, 1.0, verdict(gap), "interpolated")]
+        return [Match(row, role, None, gap, 1.0, verdict(gap), "interpolated", _around(row, its))]
     return []
+
+
+def _around(row: Row, its: Sequence[Row]) -> tuple[Row, ...]:
+    """The nearest of no more and the nearest of no fewer bytes."""
+    ordered = sorted(its, key=lambda one: one.file_bytes)
+    below = [one for one in ordered if one.file_bytes <= row.file_bytes]
+    above = [one for one in ordered if one.file_bytes >= row.file_bytes]
+    return (*below[-1:], *above[:1])
 
 
 def _one(row: Row, role: Role, its: Sequence[Row]) -> list[Match]:

@@ -10,6 +10,7 @@ from bench.records import RunRecord
 from reports.agreement import real_against_simulated
 from reports.cells import counted, markdown, one_line, percent, rounded
 from reports.chains_page import chains_section
+from reports.checklist_page import checklist_section
 from reports.controls_page import controls_section
 from reports.crowd import LISTED, is_crowd, left_out, listed, named, shared_reasons
 from reports.findings import behind_dense, cannot_be_told_apart, drifting, reasons, unstable_timings
@@ -22,6 +23,7 @@ from reports.rows import DENSE, dense_first, extra_epochs, frame, several_seeds,
 from reports.steps_page import steps_section
 from reports.sweep_page import sweep_section
 from reports.table import markdown_summary, markdown_table
+from reports.takeaways import takeaways_section
 
 MOST_SIDE_BY_SIDE = 12  # texts of a fact that differs between records
 CAPTIONS = {
@@ -39,7 +41,8 @@ def page(records: Sequence[RunRecord], *, title: str, command: str, choice: str 
     own = asked(records)
     shown, marks = named(own), marked(own)
     table = frame(shown, line_marks(marks))
-    parts = [f"# {markdown(title)}\n", _fenced(command), _what_ran(records), choice, sweep_section(own), "## Table\n"]
+    parts = [f"# {markdown(title)}\n", _fenced(command), _what_ran(records), choice, takeaways_section(records)]
+    parts += [sweep_section(own), "## Table\n"]
     if text := left_out(own, shown):
         parts.append(f"Dense and {text}. All rows: [table.md](table.md).\n")
     parts += [markdown_table(table), _reading(own)]
@@ -53,7 +56,7 @@ def page(records: Sequence[RunRecord], *, title: str, command: str, choice: str 
     parts += [ledger_section(own), steps_section(own), reasons_section(own)]
     parts += ["## Figures\n", *(f"![{text}](figures/{name}.png)\n" for name, text in CAPTIONS.items())]
     parts += [_dense(own), _findings(own, _unexpected(records))]
-    parts += [_protocol(records), _environment(records), _artifacts(own)]
+    parts += [_protocol(records), _environment(records), _artifacts(own), checklist_section(records)]
     return "\n".join(part for part in parts if part)
 
 

@@ -15,6 +15,7 @@ from reports.rows import DENSE, same_runtime
 
 BETTER, WORSE, ALIKE = "better", "worse", "cannot be told apart"
 NO_SEED = "no seed in common"
+MOST_NAMED = 8  # rows that a sentence names as what it rests on
 
 
 @dataclass(frozen=True)
@@ -145,6 +146,13 @@ def seeds_text(seeds: Iterable[int]) -> str:
     """Seed 0; seeds 0, 1."""
     found = sorted(set(seeds))
     return f"seed{'s' * (len(found) != 1)} {', '.join(map(str, found)) or 'none'}"
+
+
+def rests_on(*rows: Row) -> str:
+    """The rows that a sentence rests on, by label, and their seeds: (rests on: `a`, `b`; seeds 0, 1)."""
+    labels = list(dict.fromkeys(code(row) for row in rows))
+    more = f" and {len(labels) - MOST_NAMED} more" if len(labels) > MOST_NAMED else ""
+    return f"(rests on: {', '.join(labels[:MOST_NAMED])}{more}; {seeds_text(s for row in rows for s in row.seeds)})"
 
 
 def code(row: Row) -> str:

@@ -19,6 +19,10 @@ WHAT: dict[Role, str] = {
     "part": "a part of a chain alone",
     "order": "a chain in another order",
 }
+_LEFT_OUT: dict[Role, tuple[tuple[str, str], set[str]]] = {  # the control's setting, and what else may differ
+    "random": (("score", "random"), {"score", "rates"}),
+    "untaught": (("loss", "none"), {"loss", "teacher", "alpha", "temperature"}),
+}
 _BY_NAME: tuple[Role, ...] = ("longer", "small", "half", "xz")  # methods that are controls by what they are
 
 
@@ -33,8 +37,36 @@ def beside(records: Iterable[RunRecord]) -> list[RunRecord]:
 
 
 def serves_as(one: RunRecord, role: Role) -> bool:
-    """Whether a row is a control of that kind: added as one, or asked for although it is one."""
+    """Whether a row can be a control of that kind: added as one, or asked for although it is one."""
+    if one.role == ASKED and role in _LEFT_OUT:
+        key, value = _LEFT_OUT[role][0]
+        return any((key, value) in settings for _, settings in parse(one.chain))
     return one.role == role or (one.role == ASKED and role in _BY_NAME and methods(parse(one.chain)) == (role,))
+
+
+def is_of(one: RunRecord, role: Role, chain: str) -> bool:
+    """Whether a row is that kind of control of a chain: added as such, or asked for and like it but for what the
+    control leaves out."""
+    if one.role == role:
+        return chain in one.control_of
+    return one.role == ASKED and role in _LEFT_OUT and _leaves_out(one.chain, role, chain)
+
+
+def _leaves_out(control: str, role: Role, chain: str) -> bool:
+    setting, may_differ = _LEFT_OUT[role]
+    ours, theirs = parse(control), parse(chain)
+    if methods(ours) != methods(theirs) or control == chain:
+        return False
+    for (_, own), (_, other) in zip(ours, theirs, strict=True):
+        mine, its = dict(own), dict(other)
+        if mine == its:
+            continue
+        differ = {key for key in mine.keys() | its.keys() if mine.get(key) != its.get(key)}
+        if differ - may_differ or (setting[0], mine.get(setting[0])) != setting or setting[0] not in differ:
+            return False
+        if role == "random" and mine.get("rates") not in (its.get("score"), its.get("rates")):
+            return False
+    return True
 
 
 def has_controls(records: Iterable[RunRecord]) -> bool:

@@ -54,8 +54,13 @@ def test_parts_are_those_of_the_same_seed_network_and_settings() -> None:
     assert gains(other) == []
     other = [dataclasses.replace(one, chain="ptq:bits=4") if one.chain == PTQ else one for one in controlled()]
     assert gains(other) == []
-    control = [dataclasses.replace(one, role="random") if one.chain == PTQ else one for one in controlled()]
-    assert gains(control) == []
+
+
+def test_a_part_may_be_there_as_a_control_and_a_control_is_no_chain_of_its_own() -> None:
+    half = [dataclasses.replace(one, role="half") if one.chain == PTQ else one for one in controlled()]
+    assert [one.record.chain for one in gains(half)] == [CHAIN]
+    random = [dataclasses.replace(one, role="random") if one.chain == CHAIN else one for one in controlled()]
+    assert gains(random) == []
 
 
 def test_the_csv_has_a_line_a_chain_seed_and_runtime() -> None:

@@ -152,6 +152,27 @@ def test_a_control_that_was_asked_for_is_one() -> None:
     assert {one.role for one in matches(records) if one.row.chain == "half"} == {"xz"}
 
 
+@pytest.mark.parametrize(("control", "chain", "role"), [(RANDOM, PRUNE, "random"), (UNTAUGHT, DISTILL, "untaught")])
+def test_a_control_that_was_asked_for_is_known_by_what_it_leaves_out(control: str, chain: str, role: str) -> None:
+    as_asked = [
+        dataclasses.replace(one, role="asked", control_of=()) if one.chain == control else one for one in controlled()
+    ]
+    assert match(as_asked, chain, role).verdict == BETTER
+    assert role not in roles_of(as_asked, CHAIN)
+    assert role not in roles_of(as_asked, control)
+    other = control.replace("0.9", "0.8").replace("student1", "student2")
+    assert role not in roles_of([dataclasses.replace(one, chain=other) if one.chain == control else one
+                                 for one in as_asked], chain)  # fmt: skip
+
+
+def test_random_pruning_at_rates_of_its_own_is_no_control_at_the_same_rates() -> None:
+    free = row(RANDOM.replace("rates=magnitude", "rates=uniform"), 9000)
+    same = row(RANDOM, 9000)
+    pruned = row("prune:sparsity=0.9:score=magnitude:rates=global", 9600)
+    assert roles_of([pruned, free], pruned.chain) == set()
+    assert roles_of([pruned, same], pruned.chain) == {"random"}
+
+
 def test_refused_controls_are_told_once_with_their_reason_and_seeds() -> None:
     records = controlled((0, 1, 2))
     ((role, reason, of),) = refused(records)

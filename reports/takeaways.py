@@ -1,0 +1,209 @@
+"""What a run says, in sentences drawn from its records by stated rules, each with the rows that it rests on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from bench.records import RunRecord
+from reports.bends import BEND_RULE, bend_sentences
+from reports.chain_gains import ORDER_RULE, Orders, orders
+from reports.chains import methods, parse
+from reports.controls import Match, matches
+from reports.crowd import front
+from reports.ensembles import ENSEMBLE_RULE, ensemble_sentences
+from reports.pairing import (
+    ALIKE,
+    BETTER,
+    WORSE,
+    Row,
+    code,
+    compared,
+    on_seeds,
+    places_text,
+    points,
+    rests_on,
+    rows_of,
+    same_place,
+    smaller_by,
+)
+from reports.roles import ASKED, CONTROLS, WHAT
+from reports.rows import DENSE
+
+MOST = 10  # sentences of a topic
+NOTHING = "None of the rules below has anything to say about this run's records."
+PAYS_RULE = (
+    "A row pays where it is more accurate, its 95 % interval leaving zero out, than each control of the same bytes "
+    "or rates that was measured for it, a small dense network or random pruning, and is not worse than dense in 16 "
+    "bits or its xz file."
+)
+TAUGHT_RULE = (
+    "A teacher adds something where the 95 % interval of the difference between the student that had one and the same "
+    "student without leaves zero out."
+)
+DOMINATED_RULE = (
+    "A row is dominated where a row on the Pareto front, or a control, has no larger file and is more accurate, the "
+    "95 % interval of the difference leaving zero out; of several the most accurate is named."
+)
+
+
+@dataclass(frozen=True)
+class Topic:
+    """A question, the sentences that answer it and the rule that they follow."""
+
+    question: str
+    rule: str
+    sentences: tuple[str, ...]
+
+
+def takeaways(records: Sequence[RunRecord]) -> list[Topic]:
+    """Every topic, those without a sentence too."""
+    return [Topic(question, rule, tuple(draw(records))) for question, rule, draw in _TOPICS]
+
+
+def takeaways_section(records: Sequence[RunRecord]) -> str:
+    """The section as Markdown; where no rule has anything to say, it says so."""
+    topics = takeaways(records)
+    parts = ["## Takeaways\n"]
+    for one in topics:
+        if one.sentences:
+            more = [f"and {len(one.sentences) - MOST:,} more"] if len(one.sentences) > MOST else []
+            lines = "".join(f"- {line}\n" for line in [*one.sentences[:MOST], *more])
+            parts.append(f"**{one.question}**\n\n{lines}\n*Rule: {one.rule}*\n")
+    if len(parts) == 1:
+        rules = "".join(f"- {one.rule}\n" for one in topics)
+        parts.append(f"{NOTHING}\n\n{rules}")
+    return "\n".join(parts)
+
+
+def pays_sentences(records: Sequence[RunRecord]) -> list[str]:
+    """A sentence for each sequence of methods of which some row has a control, by PAYS_RULE."""
+    rows = rows_of(records)
+    found: dict[tuple[str, str, str], dict[str, tuple[Row, list[Match]]]] = {}
+    for one in matches(records, ("small", "random", "half", "xz")):
+        family = "+".join(methods(parse(one.row.chain)))
+        of = found.setdefault((one.row.net, one.row.dataset, family), {})
+        of.setdefault(one.row.chain, (one.row, []))[1].append(one)
+    lines = []
+    for (_, _, family), of in found.items():
+        judged = [(row, its) for row, its in of.values() if any(_equal(one) for one in its)]
+        if judged:
+            lines.append(places_text(judged[0][0], rows) + _pays(family, judged))
+    return lines
+
+
+def taught_sentences(records: Sequence[RunRecord]) -> list[str]:
+    """A sentence for each taught student that has its untaught one beside it, by TAUGHT_RULE."""
+    rows = rows_of(records)
+    words = {
+        BETTER: "the teacher adds {} points",
+        WORSE: "the teacher takes away: {} points",
+        ALIKE: "with and without a teacher it cannot be told apart: {} points",
+    }
+    return [
+        f"{places_text(one.row, rows)}{code(one.row)}: {words[one.verdict].format(points(one.gap))} "
+        f"{on_seeds(one.gap.seeds)} {rests_on(one.row, one.control)}"
+        for one in matches(records, ("untaught",))
+        if one.gap and one.control
+    ]
+
+
+def order_sentences(records: Sequence[RunRecord]) -> list[str]:
+    """A sentence for each two orders of a chain, by ORDER_RULE."""
+    rows = rows_of(records)
+    return [_order(one, rows) for one in orders(records) if one.gap]
+
+
+def dominated_sentences(records: Sequence[RunRecord]) -> list[str]:
+    """A sentence for each row that was asked for and is dominated, by DOMINATED_RULE."""
+    rows = [row for row in rows_of(records) if row.good]
+    best = set(front(records))
+    rivals = [row for row in rows if row.role in CONTROLS or (row.role == ASKED and row.chain in {DENSE, *best})]
+    lines = []
+    for row in rows:
+        beaten = [one for one in rivals if _dominates(one, row)] if row.role == ASKED and row.chain != DENSE else []
+        if beaten:
+            by = max(beaten, key=lambda one: (gap.mean if (gap := compared(one, row)) else 0.0, one.chain))
+            gap = compared(by, row)
+            if gap:
+                what = f" ({WHAT[by.role]})" if by.role != ASKED else ""
+                lines.append(
+                    f"{places_text(row, rows)}{code(row)} is dominated by {code(by)}{what}, {points(gap)} points more "
+                    f"accurate {on_seeds(gap.seeds)} in a file of {1 / smaller_by(by, row):.2f} times its bytes "
+                    f"{rests_on(row, by)}"
+                )
+    return lines
+
+
+def _dominates(one: Row, row: Row) -> bool:
+    if one.chain == row.chain or not same_place(one, row) or not smaller_by(one, row) >= 1:
+        return False
+    gap = compared(one, row)
+    return gap is not None and gap.better
+
+
+def _equal(one: Match) -> bool:
+    """Whether the control has the row's bytes or rates."""
+    return one.role in ("small", "random") and one.gap is not None
+
+
+def _pays(family: str, judged: Sequence[tuple[Row, list[Match]]]) -> str:
+    good = [(row, its) for row, its in judged if all(_won(one) for one in its)]
+    bad = [(row, [one for one in its if not _won(one)]) for row, its in judged if not all(_won(one) for one in its)]
+    parts = []
+    if good:
+        gaps = [one.gap.mean for _, its in good for one in its if _equal(one) and one.gap]
+        names = ", ".join(code(row) for row, _ in good)
+        against = " and ".join(dict.fromkeys(_SHORT[one.role] for _, its in good for one in its if _equal(one)))
+        by = f"{100 * min(gaps):.2f}" + (f" to {100 * max(gaps):.2f}" if len(gaps) > 1 else "")
+        parts.append(f"pays at {len(good)} of {len(judged)} settings ({names}): {by} points above {against}")
+    else:
+        parts.append(f"does not pay at any of {len(judged)} settings")
+    if bad:
+        parts.append("no gain at " + ", ".join(f"{code(row)} ({_lost(its)})" for row, its in bad))
+    seeds = {one.gap.seeds for _, its in judged for one in its if one.gap}
+    controls = [other for _, its in judged for one in its for other in (one.control, *one.read_between) if other]
+    rows = [*(row for row, _ in judged), *controls]
+    return f"`{family}` {'; '.join(parts)}; {on_seeds(min(seeds))} {rests_on(*rows)}"
+
+
+def _won(one: Match) -> bool:
+    return one.verdict == BETTER if _equal(one) else one.verdict != WORSE
+
+
+def _lost(its: Sequence[Match]) -> str:
+    """Which controls a row does not beat, and how: worse than random pruning by 0.52 points."""
+    return "; ".join(
+        f"{'worse than' if one.verdict == WORSE else 'not told apart from'} {_SHORT[one.role]}, "
+        f"{points(one.gap) if one.gap else ''} points"
+        for one in its
+    )
+
+
+def _order(one: Orders, rows: Sequence[Row]) -> str:
+    first, second = (one.first, one.second) if one.verdict != WORSE else (one.second, one.first)
+    words = {BETTER: "is the better order than", WORSE: "is the better order than"}
+    relation = words.get(one.verdict, f"against {code(second)}: {one.verdict}")
+    text = f"{code(first)} {relation}" + (f" {code(second)}" if one.verdict in words else "")
+    gap, smaller = compared(first, second), smaller_by(first, second)
+    facts = f"{points(gap)} points in accuracy, " if gap else ""
+    return (
+        f"{places_text(first, rows)}{text}: {facts}{smaller:.2f} times smaller, "
+        f"{on_seeds(gap.seeds if gap else 0)} {rests_on(first, second)}"
+    )
+
+
+_SHORT = {
+    "small": "a small dense network of the same bytes",
+    "random": "random pruning at the same rates",
+    "half": "dense in 16 bits",
+    "xz": "the xz file of dense",
+}
+_TOPICS: tuple[tuple[str, str, Callable[[Sequence[RunRecord]], list[str]]], ...] = (
+    ("Where does each method pay?", PAYS_RULE, pays_sentences),
+    ("Where does its curve bend?", BEND_RULE, bend_sentences),
+    ("What does a teacher add?", TAUGHT_RULE, taught_sentences),
+    ("What does an ensemble add?", ENSEMBLE_RULE, ensemble_sentences),
+    ("Which order is better?", ORDER_RULE, order_sentences),
+    ("Which rows are dominated?", DOMINATED_RULE, dominated_sentences),
+)
