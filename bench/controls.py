@@ -3,11 +3,12 @@
 What a run gets unless `--no-controls` (docs/decisions/0015-controls.md):
   longer    the dense network trained on, for as many extra epochs as rows get: of all such numbers the smallest, the
             largest and the most common
-  small     a narrower dense network of the same bytes: for 4 rows at most
+  small     a narrower dense network of the same bytes: for 4 rows at most, and none where the dense network is not
+            trained here, as one that is given with its weights
   half, xz  the dense network in 16 bits, and its file packed by a general compressor
   own       what a method says it must beat (`CompressionMethod.controls`): for 12 rows at most
   part      each method of a chain alone: of 12 at most
-Where there are more rows than that, those that get one are spread evenly over the plan's order.
+Where there are more than that, those that serve several rows come first, then such as are spread evenly over the plan.
 """
 
 from __future__ import annotations
@@ -34,15 +35,16 @@ def controls_of(chains: Sequence[Chain], methods: Methods, recipe: Recipe) -> tu
 
     methods: the table; its methods that are named after a role are the controls of that role.
     """
+    trained = chains if recipe.epochs else ()  # a narrower network would stay as untrained as it begins
     made: list[tuple[Sequence[Row | None], int, str]] = [
         (list(_longer(chains, methods, recipe)), len(chains), ""),
-        ([_alone("small", methods, (chain,), like=chain.text) for chain in chains], _MOST_SMALL, "small"),
+        ([_alone("small", methods, (chain,), like=chain.text) for chain in trained], _MOST_SMALL, "small"),
         ([_alone(role, methods, chains) for role in ("half", "xz")], len(chains), ""),
         (list(_own(chains)), _MOST_OWN, "random and untaught"),
         (list(_parts(chains)), _MOST_PARTS, "part"),
     ]
     rows: list[Row] = []
-    said = []
+    said = [] if trained else ["no narrower dense network is compared with: the recipe has no epochs to train it"]
     for found, most, what in made:
         some = [row for row in found if row is not None]
         kept = _few(some, most) if what else some
@@ -115,9 +117,12 @@ def _parts(chains: Sequence[Chain]) -> Iterator[Row]:
 
 
 def _few(rows: Sequence[Row], most: int) -> Sequence[Row]:
-    """The rows of at most so many chains, the first and the last among them, spread evenly."""
-    texts = list(dict.fromkeys(row.chain.text for row in rows))
-    if len(texts) <= most:
+    """The rows of at most so many chains: those that serve several rows first, then of the others the first, the last
+    and what lies evenly between them."""
+    counts = Counter(row.chain.text for row in rows)
+    if len(counts) <= most:
         return rows
-    kept = {texts[round(step * (len(texts) - 1) / (most - 1))] for step in range(most)}
+    shared = [text for text, count in counts.items() if count > 1][:most]
+    others, left = [text for text in counts if text not in shared], most - len(shared)
+    kept = {*shared, *(others[round(step * (len(others) - 1) / max(left - 1, 1))] for step in range(left))}
     return [row for row in rows if row.chain.text in kept]

@@ -199,7 +199,7 @@ def parser() -> argparse.ArgumentParser:
     made = _Parser(
         prog="run_bench.py",
         description="Compress a network in several ways; every row of the table is one file, measured from that file.",
-        epilog="exit code: 0 every case ran, 1 some case failed or was refused, 2 the command cannot be carried out",
+        epilog="exit code: 0 all rows asked for ran, 1 some failed or was refused, 2 the command cannot be carried out",
         formatter_class=argparse.RawTextHelpFormatter,
         allow_abbrev=False,
     )

@@ -112,6 +112,19 @@ def test_of_many_rows_some_get_controls_spread_evenly_and_a_line_says_so():
     assert rows_of("prune:sparsity=0.5/0.6")[1] == []
 
 
+def test_what_serves_several_rows_is_not_left_out():
+    shares = "/".join(str(percent / 100) for percent in range(50, 90, 2))
+    parts = labels(f"prune:sparsity={shares}+ptq", "part")
+    assert len(parts) == 12
+    assert {"ptq", "prune:sparsity=0.5", "prune:sparsity=0.88"} <= set(parts)
+
+
+def test_where_the_dense_network_is_not_trained_here_there_is_no_small_one():
+    rows, said = controls_of(chains("prune"), METHODS, dataclasses.replace(RECIPE, epochs=0))
+    assert "small" not in {row.role for row in rows}
+    assert ["no epochs to train it" in line for line in said] == [True]
+
+
 def test_controls_come_after_everything_that_was_asked_for_and_for_every_seed():
     cases = plan("prune", seeds=(0, 7)).cases
     roles = [case.role for case in cases]

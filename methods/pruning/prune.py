@@ -28,7 +28,7 @@ from methods.pruning.channels import Channels, uncuttable
 from methods.pruning.masks import narrow, rewind, sizes_of, zero_share
 from methods.pruning.patterns import Pattern, pattern_of
 from methods.pruning.presets import lookahead_rates
-from methods.pruning.rates import compound_budgets, compound_kept
+from methods.pruning.rates import compound_budgets, compound_kept, shares_to
 from methods.pruning.scores import SCORES, TRAINING
 from methods.pruning.silence import silence
 
@@ -165,7 +165,7 @@ class Prune(CompressionMethod):
 
     def epochs(self, finetune_epochs: int, dense_epochs: int) -> int:
         once = finetune_epochs if self.rewind == "none" else dense_epochs - round(self.rewind_to * dense_epochs)
-        steps = len(_shares(self.target, self.step)) if self.schedule == "iterative" else 1
+        steps = len(shares_to(self.target, self.step)) if self.schedule == "iterative" else 1
         return once * steps + dense_epochs * (self.score in TRAINING)
 
     def controls(self) -> Mapping[str, CompressionMethod]:
@@ -225,7 +225,7 @@ class Prune(CompressionMethod):
         if self.schedule == "oneshot":
             return [self.target]
         if self.preset == "none":
-            return _shares(self.target, self.step)
+            return shares_to(self.target, self.step)
         stored = list(weights(model))
         sizes, rates = sizes_of(stored), lookahead_rates(model, stored)
         shares = []
@@ -295,13 +295,3 @@ def _silenced(model: GraphModule, task: Task) -> GraphModule:
         silence(model, images[:1])
         break
     return model
-
-
-def _shares(target: float, step: float) -> list[float]:
-    """Sparsities that rise to `target`, each dropping the fraction `step` of what is left."""
-    shares = []
-    left = 1 - step
-    while 1 - left < target - 1e-9:
-        shares.append(1 - left)
-        left *= 1 - step
-    return [*shares, target]

@@ -24,6 +24,16 @@ def uniform_budgets(sizes: Sequence[int], sparsity: float) -> list[int]:
     return [round(sparsity * size) for size in sizes]
 
 
+def shares_to(target: float, step: float) -> list[float]:
+    """Sparsities that rise to `target`, each dropping the fraction `step` of what is left."""
+    shares = []
+    left = 1 - step
+    while 1 - left < target - 1e-9:
+        shares.append(1 - left)
+        left *= 1 - step
+    return [*shares, target]
+
+
 def compound_budgets(sizes: Sequence[int], rates: Sequence[float], sparsity: float) -> list[int]:
     """Entries to drop of each tensor where one of rate p keeps the share (1 - p)^t, t such that `sparsity` is reached
     in all (Park et al. 2020, arXiv 2002.04809, section 3).
