@@ -101,4 +101,16 @@ def _surely(pair: Both, index: int, confidence: float) -> float:
 @lru_cache(1024)
 def _images_of(labels: bytes, index: int) -> int:
     """The images of a class, a bit each, in the order of `Hits.images`."""
-    return int("".join("1" if one == index else "0" for one in memoryview(labels).cast("H")), 2)
+    digits = bytearray(b"0") * (len(labels) // 2)
+    for place in _places(labels)[index]:
+        digits[place] = ord("1")
+    return int(digits, 2)
+
+
+@lru_cache(16)
+def _places(labels: bytes) -> dict[int, list[int]]:
+    """Where the images of each class are in the split."""
+    found: dict[int, list[int]] = {}
+    for place, label in enumerate(memoryview(labels).cast("H")):
+        found.setdefault(label, []).append(place)
+    return found

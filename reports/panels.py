@@ -75,7 +75,8 @@ def _beats(one: Point, other: Point) -> bool:
 
 
 def points_of(samples: Sequence[tuple[RunRecord, float, RuntimeResult | None]]) -> tuple[Point, ...]:
-    """A point a chain: of one seed its Wilson interval, of several the mean and its t interval."""
+    """A point a chain: of one seed its Wilson interval, of two the mean and one standard deviation to each side, of
+    more the mean and its t interval."""
     chains: dict[tuple[str, str, Role], list[tuple[float, RuntimeResult]]] = {}
     for one, cost, result in samples:
         if result and result.accuracy and result.accuracy.seen and math.isfinite(cost) and cost > 0:
@@ -91,4 +92,7 @@ def _point(chain: str, label: str, role: Role, found: Sequence[tuple[float, Runt
         return Point(chain, label, seeds[0][0], seeds[0][1], 100 * low, 100 * high, seeds, role)
     cost = math.exp(over_seeds([math.log(one) for one, _ in seeds]).mean)
     spread: Spread = over_seeds([accuracy for _, accuracy in seeds], limits=(0, 100))
-    return Point(chain, label, cost, spread.mean, spread.low, spread.high, seeds, role)
+    low, high = spread.low, spread.high
+    if len(seeds) == 2:  # whose interval says nothing and would hide the other rows
+        low, high = max(0.0, spread.mean - spread.std), min(100.0, spread.mean + spread.std)
+    return Point(chain, label, cost, spread.mean, low, high, seeds, role)

@@ -126,9 +126,10 @@ def _try(
 
 def _caption(panels: Sequence[Panel]) -> str:
     several = any(len(point.seeds) > 1 for panel in panels for point in panel.points)
-    bars = "mean over seeds with its 95 % interval, seeds as small marks" if several else "bars: 95 % Wilson intervals"
+    two = " (of two: std)" if any(len(point.seeds) == 2 for panel in panels for point in panel.points) else ""
+    bars = f"mean over seeds with its 95 % interval{two}, small: seeds" if several else "bars: 95 % Wilson intervals"
     if any(panel.crowded for panel in panels):
-        bars = "bars: 95 % intervals over seeds" if several else bars
+        bars = f"bars: 95 % intervals over seeds{two}" if several else bars
         most = max(panel.asked for panel in panels)
         return f"named: dense (dotted) and the Pareto front (dashed), of {most} rows; {bars}"
     beaten = any(point.role != ASKED for panel in panels for point in panel.front)

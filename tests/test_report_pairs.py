@@ -9,6 +9,7 @@ import re
 import numpy as np
 import pytest
 from rich.console import Console
+from scipy import stats
 
 from bench.intervals import paired_difference
 from reports import terminal_table
@@ -18,6 +19,7 @@ from reports.hits import score_of
 from reports.marks import line_marks, marked
 from reports.page import page
 from reports.pairs_page import pairs_section, seeds_bound
+from reports.panels import points_of
 from reports.rows import frame, summary
 from reports.table import latex_table, markdown_summary, markdown_table
 from tests.pairs_example import NAMES, labels_of, run, scored, wrong_where
@@ -75,6 +77,15 @@ def test_a_row_that_went_well_on_two_of_three_seeds_has_no_interval_either() -> 
     lines = {line.split(" | ")[0]: line for line in markdown_summary(summary(frame(records))).splitlines()}
     assert "two seeds bound nothing" in lines["| prune"]
     assert "two seeds bound nothing" not in lines["| ptq"]
+
+
+def test_in_figures_two_seeds_have_their_deviation_and_three_an_interval() -> None:
+    records = run(SHARES, range(3), images=300, spread=0.01)
+    for seeds, half in ((2, 1.0), (3, stats.t.ppf(0.975, 2) / 3**0.5)):
+        some = [one for one in records if one.seed < seeds]
+        for point in points_of([(one, 1.0, one.runtimes[0]) for one in some]):
+            std = np.std([accuracy for _, accuracy in point.seeds], ddof=1)
+            assert point.high - point.accuracy == pytest.approx(min(half * std, 100 - point.accuracy))
 
 
 def test_each_runtime_has_its_own_mean_and_interval() -> None:
