@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 from bench.records import RunRecord
 from reports.cells import counted, markdown, ratio
@@ -16,13 +17,14 @@ from reports.sweeps import Curve, Panel, Point, Sample, sweeps
 
 SETTINGS = 3  # measured ones that a curve needs
 NO_LOSS = 0.005  # of accuracy: a mean loss up to it counts as none
-STEEPER, LEAST = 3.0, 0.01  # a bend: loss a doubling beside that before it, and at least so much of accuracy
+STEEPER, LEAST = 3.0, 0.01  # a bend: loss a doubling beside that before it; of accuracy, lost at the next setting
 BEND_RULE = (
     f"Of curves with {SETTINGS} measured settings or more: the largest compression ratio whose mean loss beside dense "
     f"is at most {100 * NO_LOSS:g} points, and the largest whose difference from dense has a 95 % interval that "
-    f"reaches zero. A curve bends at the setting after which the next doubling of the ratio costs {STEEPER:g} times "
-    f"as many points as a doubling did on average from dense to there, and {100 * LEAST:g} at least, and the interval "
-    "of the difference between the two settings leaves zero out; of several at the sharpest."
+    "reaches zero. A curve bends at the setting from which the next one loses points, for each doubling of the "
+    f"ratio, at {STEEPER:g} times the rate or more of the way from dense to there, and {100 * LEAST:g} point at "
+    "least, the interval of the difference between the two settings leaving zero out; of several at the sharpest. "
+    "Points are those of the row less dense's."
 )
 
 
@@ -51,21 +53,20 @@ def alike(points: Sequence[Point], dense: Sequence[Sample] = ()) -> tuple[Point,
     return max(known, key=lambda one: one[0].ratio, default=None)
 
 
-def bend(points: Sequence[Point]) -> tuple[Point, Point, float, float] | None:
-    """The point at which a curve bends and the next one, with the loss a doubling up to there and after it; None where
-    it does not, by BEND_RULE. points: in rising ratio."""
+def bend(points: Sequence[Point]) -> tuple[Point, Point] | None:
+    """The point at which a curve bends and the next one; None where it does not, by BEND_RULE. points: in rising
+    ratio."""
     found = []
-    for index in range(len(points) - 1):
-        here, after = points[index], points[index + 1]
+    for here, after in pairwise(points):
         before = _slope(1.0, 0.0, here) if here.ratio > 1 else 0.0
         steep = _slope(here.ratio, here.lost, after)
         gap = _between(here, after)
-        if steep >= LEAST and steep >= STEEPER * max(before, 0.0) and gap is not None and gap.better:
-            found.append((steep - before, here, after, before, steep))
+        if after.lost - here.lost >= LEAST and steep >= STEEPER * max(before, 0.0) and gap is not None and gap.better:
+            found.append((steep - before, here, after))
     if not found:
         return None
-    _, here, after, before, steep = max(found, key=lambda one: one[0])
-    return here, after, before, steep
+    _, here, after = max(found, key=lambda one: one[0])
+    return here, after
 
 
 def _points(curve: Curve) -> list[Point]:
@@ -115,10 +116,10 @@ def _sentence(panel: Panel, curve: Curve, points: Sequence[Point]) -> str:
     else:
         parts.append("is told apart from it at every setting")
     if bent:
-        here, after, before, steep = bent
+        here, after = bent
         parts.append(
-            f"bends at {ratio(here.ratio)} ({markdown(here.text)}): a doubling of the ratio costs {100 * before:.2f} "
-            f"points up to there and {100 * steep:.2f} from there to {ratio(after.ratio)} ({markdown(after.text)})"
+            f"bends at {ratio(here.ratio)} ({markdown(here.text)}): {_below(here)} points there, {_below(after)} at "
+            f"{ratio(after.ratio)} ({markdown(after.text)})"
         )
     else:
         parts.append("shows no bend")
@@ -127,3 +128,8 @@ def _sentence(panel: Panel, curve: Curve, points: Sequence[Point]) -> str:
     key = points[0].text.partition("=")[0]
     rests = f"(rests on: {counted(len(points), 'row')}, {markdown(f'{key}={texts}')}; {seeds_text(seeds)})"
     return f"{markdown(panel.name)}: `{curve.name}` {'; '.join(parts)}; {on_seeds(len(seeds))} {rests}"
+
+
+def _below(point: Point) -> str:
+    """The mean difference from dense in points, with its sign."""
+    return f"{-100 * point.lost:+.2f}"

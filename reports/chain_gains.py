@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import pandas as pd
 
@@ -19,7 +20,6 @@ from reports.pairing import (
     geometric_range,
     mean_range,
     rows_of,
-    same_place,
     scored_alike,
     smaller_by,
 )
@@ -125,14 +125,16 @@ def together(records: Sequence[RunRecord]) -> list[Together]:
 
 def orders(records: Sequence[RunRecord]) -> list[Orders]:
     """Each two orders of the same stages that were measured."""
-    rows = [row for row in rows_of(records) if row.role not in CONTROLS and row.good]
+    alike: dict[tuple[str, str, tuple[str, ...]], list[Row]] = {}
+    for row in rows_of(records):
+        stages = stage_texts(row.chain)
+        if row.role not in CONTROLS and row.good and len(stages) > 1:
+            alike.setdefault((row.net, row.dataset, tuple(sorted(stages))), []).append(row)
     found = []
-    for index, first in enumerate(rows):
-        for second in rows[index + 1 :]:
-            stages = stage_texts(first.chain)
-            if len(stages) > 1 and same_place(first, second) and sorted(stages) == sorted(stage_texts(second.chain)):
-                gap, smaller = compared(first, second), smaller_by(first, second)
-                found.append(Orders(first, second, gap, smaller, against_file(gap, smaller)))
+    for of in alike.values():
+        for first, second in combinations(of, 2):
+            gap, smaller = compared(first, second), smaller_by(first, second)
+            found.append(Orders(first, second, gap, smaller, against_file(gap, smaller)))
     return found
 
 

@@ -46,13 +46,14 @@ class Match:
 
 def matches(records: Sequence[RunRecord], kinds: Sequence[Role] = CONTROLS) -> list[Match]:
     """Each row that was asked for, dense and the controls apart, beside each of its controls that was measured."""
-    rows = rows_of(records)
+    rows = [row for row in rows_of(records) if row.good]
+    controls = {role: [row for row in rows if serves_as(row.records[0], role)] for role in kinds}
     found: list[Match] = []
     for row in rows:
-        if row.role != ASKED or not row.good or row.chain == DENSE:
+        if row.role != ASKED or row.chain == DENSE:
             continue
-        for role in kinds:
-            its = [one for one in rows if same_place(one, row) and _is(one, role) and one.good]
+        for role, every in controls.items():
+            its = [one for one in every if same_place(one, row)]
             if row not in its:
                 found += _RULES[role](row, role, its)
     return found
@@ -85,10 +86,6 @@ def against_file(gap: Difference | None, smaller: float) -> str:
 def epochs_of(row: Row) -> int:
     """Extra epochs of a row's first seed."""
     return extra_epochs(row.good[row.seeds[0]])
-
-
-def _is(row: Row, role: Role) -> bool:
-    return serves_as(row.records[0], role)
 
 
 def _own(row: Row, role: Role, its: Sequence[Row]) -> list[Row]:

@@ -149,10 +149,12 @@ def seeds_text(seeds: Iterable[int]) -> str:
 
 
 def rests_on(*rows: Row) -> str:
-    """The rows that a sentence rests on, by label, and their seeds: (rests on: `a`, `b`; seeds 0, 1)."""
+    """The rows that a sentence rests on, by label, and the seeds that all have: (rests on: `a`, `b`; seeds 0, 1)."""
     labels = list(dict.fromkeys(code(row) for row in rows))
+    every = {seed for row in rows for seed in row.seeds}
+    common = every.intersection(*(row.seeds for row in rows))
     more = f" and {len(labels) - MOST_NAMED} more" if len(labels) > MOST_NAMED else ""
-    return f"(rests on: {', '.join(labels[:MOST_NAMED])}{more}; {seeds_text(s for row in rows for s in row.seeds)})"
+    return f"(rests on: {', '.join(labels[:MOST_NAMED])}{more}; {seeds_text(common or every)})"
 
 
 def code(row: Row) -> str:
@@ -160,9 +162,12 @@ def code(row: Row) -> str:
     return f"`{row.label}`"
 
 
-def on_seeds(count: int) -> str:
-    """On one seed; over 3 seeds."""
-    return "on one seed" if count == 1 else f"over {counted(count, 'seed')}"
+def on_seeds(*counts: int) -> str:
+    """On one seed; over 3 seeds; over 1 to 3 seeds, where comparisons differ in how many they have."""
+    few, many = min(counts), max(counts)
+    if few < many:
+        return f"over {few} to {counted(many, 'seed')}"
+    return "on one seed" if many == 1 else f"over {counted(many, 'seed')}"
 
 
 def places_text(row: Row, rows: Iterable[Row]) -> str:

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 
 from bench.records import RunRecord
 from reports.bends import BEND_RULE, bend_sentences
+from reports.cells import counted
 from reports.chain_gains import ORDER_RULE, Orders, orders
 from reports.chains import methods, parse
+from reports.comparisons import Difference
 from reports.controls import Match, matches
 from reports.crowd import front
 from reports.ensembles import ENSEMBLE_RULE, ensemble_sentences
@@ -30,7 +32,8 @@ from reports.pairing import (
 from reports.roles import ASKED, CONTROLS, WHAT
 from reports.rows import DENSE
 
-MOST = 10  # sentences of a topic
+NAMED = 3  # rows that a sentence tells the numbers of
+MOST = 6  # sentences of a topic
 NOTHING = "None of the rules below has anything to say about this run's records."
 PAYS_RULE = (
     "A row pays where it is more accurate, its 95 % interval leaving zero out, than each control of the same bytes "
@@ -115,24 +118,36 @@ def order_sentences(records: Sequence[RunRecord]) -> list[str]:
 
 
 def dominated_sentences(records: Sequence[RunRecord]) -> list[str]:
-    """A sentence for each row that was asked for and is dominated, by DOMINATED_RULE."""
+    """A sentence for each row that dominates rows that were asked for, by DOMINATED_RULE; the most rows first."""
     rows = [row for row in rows_of(records) if row.good]
-    best = set(front(records))
-    rivals = [row for row in rows if row.role in CONTROLS or (row.role == ASKED and row.chain in {DENSE, *best})]
-    lines = []
+    places: dict[tuple[str, str], list[RunRecord]] = {}
+    for one in records:
+        places.setdefault((one.net, one.dataset), []).append(one)
+    best = {place: {DENSE, *front(of)} for place, of in places.items()}
+    rivals = [
+        row for row in rows if row.role in CONTROLS or (row.role == ASKED and row.chain in best[row.net, row.dataset])
+    ]
+    found: dict[int, tuple[Row, list[tuple[Row, Difference]]]] = {}
     for row in rows:
         beaten = [one for one in rivals if _dominates(one, row)] if row.role == ASKED and row.chain != DENSE else []
-        if beaten:
-            by = max(beaten, key=lambda one: (gap.mean if (gap := compared(one, row)) else 0.0, one.chain))
-            gap = compared(by, row)
-            if gap:
-                what = f" ({WHAT[by.role]})" if by.role != ASKED else ""
-                lines.append(
-                    f"{places_text(row, rows)}{code(row)} is dominated by {code(by)}{what}, {points(gap)} points more "
-                    f"accurate {on_seeds(gap.seeds)} in a file of {1 / smaller_by(by, row):.2f} times its bytes "
-                    f"{rests_on(row, by)}"
-                )
-    return lines
+        gaps = [(gap, by) for by in beaten if (gap := compared(by, row))]
+        if gaps:
+            gap, by = max(gaps, key=lambda one: (one[0].mean, one[1].chain))
+            found.setdefault(id(by), (by, []))[1].append((row, gap))
+    ordered = sorted(found.values(), key=lambda one: -len(one[1]))
+    return [places_text(by, rows) + _dominating(by, its) for by, its in ordered]
+
+
+def _dominating(by: Row, its: Sequence[tuple[Row, Difference]]) -> str:
+    what = f" ({WHAT[by.role]})" if by.role != ASKED else ""
+    texts = [
+        f"{code(row)} ({points(gap)} points, {1 / smaller_by(by, row):.2f} times its bytes)" for row, gap in its[:NAMED]
+    ]
+    more = f" and {len(its) - NAMED} more" if len(its) > NAMED else ""
+    return (
+        f"{code(by)}{what} dominates {counted(len(its), 'row')}: {', '.join(texts)}{more}; {on_seeds(*(gap.seeds for _, gap in its))} "
+        f"{rests_on(by, *(row for row, _ in its))}"
+    )
 
 
 def _dominates(one: Row, row: Row) -> bool:
@@ -161,10 +176,10 @@ def _pays(family: str, judged: Sequence[tuple[Row, list[Match]]]) -> str:
         parts.append(f"does not pay at any of {len(judged)} settings")
     if bad:
         parts.append("no gain at " + ", ".join(f"{code(row)} ({_lost(its)})" for row, its in bad))
-    seeds = {one.gap.seeds for _, its in judged for one in its if one.gap}
+    seeds = [one.gap.seeds for _, its in judged for one in its if one.gap]
     controls = [other for _, its in judged for one in its for other in (one.control, *one.read_between) if other]
     rows = [*(row for row, _ in judged), *controls]
-    return f"`{family}` {'; '.join(parts)}; {on_seeds(min(seeds))} {rests_on(*rows)}"
+    return f"`{family}` {'; '.join(parts)}; {on_seeds(*seeds)} {rests_on(*rows)}"
 
 
 def _won(one: Match) -> bool:

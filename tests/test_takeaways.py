@@ -107,7 +107,7 @@ def points_of(records: list[RunRecord]) -> list:  # type: ignore[type-arg]
 def test_a_curve_bends_where_loss_sets_in_and_a_straight_one_does_not() -> None:
     (line,) = bend_sentences(curve(FLAT_THEN_STEEP))
     assert "bends at 8.00× (keep=0.125)" in line
-    assert "costs 0.20 points up to there and 4.40 from there to 16.0× (keep=0.0625)" in line
+    assert "(keep=0.125): -0.60 points there, -5.00 at 16.0× (keep=0.0625)" in line
     assert "over 3 seeds (rests on: 4 rows, keep=0.5, 0.25, 0.125, 0.0625; seeds 0, 1, 2)" in line
     straight = {0.5: 9600, 0.25: 9500, 0.125: 9400, 0.0625: 9300}
     assert "shows no bend" in bend_sentences(curve(straight))[0]
@@ -223,20 +223,27 @@ def test_without_another_order_nothing_is_said_of_orders() -> None:
 
 
 def test_a_dominated_row_is_named_with_what_dominates_it() -> None:
-    line = about(dominated_sentences(controlled(SEEDS)), "`distill:student=student1:loss=kd` is dominated")
-    assert "is dominated by `prune:sparsity=0.9+ptq:bits=8`, +1.60" in line
+    by = "`prune:sparsity=0.9+ptq:bits=8` dominates 1 row: `distill:student=student1:loss=kd` (+1.60"
+    assert about(dominated_sentences(controlled(SEEDS)), "dominates").startswith(by)
     equal = at(controlled(SEEDS), DISTILL, 9660)
-    assert not about(dominated_sentences(equal), "`distill:student=student1:loss=kd` is dominated")
+    assert dominated_sentences(equal) == []
     larger = [sized(one, 121_000) if one.chain == f"{PRUNE}+{PTQ}" else one for one in controlled(SEEDS)]
-    assert not about(dominated_sentences(larger), "`distill:student=student1:loss=kd` is dominated")
+    assert dominated_sentences(larger) == []
 
 
 def test_a_control_may_dominate_and_a_part_may_not() -> None:
     small = at(controlled(SEEDS), "small:bytes=30000", 9690)
-    line = about(dominated_sentences(small), f"`{PRUNE.partition(':score')[0]}` is dominated")
-    assert "by `small:bytes=30000` (a small dense network of the same bytes)" in line
+    lines = dominated_sentences(small)
+    assert lines[0].startswith("`small:bytes=30000` (a small dense network of the same bytes) dominates 3 rows: ")
     part = [dataclasses.replace(one, role="part") if one.chain == "small:bytes=30000" else one for one in small]
-    assert not about(dominated_sentences(part), "`prune:sparsity=0.9` is dominated")
+    assert not any("small:bytes=30000" in line for line in dominated_sentences(part))
+
+
+def test_a_sentence_on_many_rows_names_the_first_and_counts_the_others() -> None:
+    worse = [sized(row(f"dct:keep=0.{k}", 9000), 200_000 + k) for k in range(1, 8)]
+    line = about(dominated_sentences([*without(controlled(), DISTILL), *worse]), "dominates")
+    assert "dominates 7 rows" in line
+    assert "and 4 more" in line
 
 
 def test_a_run_that_says_nothing_is_said_to() -> None:
