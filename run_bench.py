@@ -105,6 +105,8 @@ def _title(records: Sequence[RunRecord]) -> str:
 
 def show_plan(command: Command, console: Console) -> int:
     """Prints the cases, what is cached and the estimated time; runs nothing."""
+    if command.options.at or command.options.search:
+        raise UsageError("--plan knows no chains that are still to be chosen: leave out --at and --search")
     from bench.estimate import cached, plan_seconds
     from bench.inputs import make_job
     from bench.job import finished
