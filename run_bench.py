@@ -156,9 +156,9 @@ def report(command: Command, console: Console) -> int:
     assert command.target
     try:
         records, typed = reports.load_run(command.target)
-    except ValueError as error:
+        reports.draw(records, command.target, title=_title(records), command=typed)
+    except ValueError as error:  # a damaged file of the run
         raise UsageError(str(error)) from error
-    reports.draw(records, command.target, title=_title(records), command=typed)
     console.print(reports.terminal_table(records, console.width))
     console.print(f"report: {command.target / 'report.md'}", soft_wrap=True)
     return OK
