@@ -105,6 +105,8 @@ def _title(records: Sequence[RunRecord]) -> str:
 
 def show_plan(command: Command, console: Console) -> int:
     """Prints the cases, what is cached and the estimated time; runs nothing."""
+    if command.options.at or command.options.search:
+        raise UsageError("--plan knows no chains that are still to be chosen: leave out --at and --search")
     from bench.estimate import cached, plan_seconds
     from bench.inputs import make_job
     from bench.job import finished
@@ -154,9 +156,9 @@ def report(command: Command, console: Console) -> int:
     assert command.target
     try:
         records, typed = reports.load_run(command.target)
-    except ValueError as error:
+        reports.draw(records, command.target, title=_title(records), command=typed)
+    except ValueError as error:  # a damaged file of the run
         raise UsageError(str(error)) from error
-    reports.draw(records, command.target, title=_title(records), command=typed)
     console.print(reports.terminal_table(records, console.width))
     console.print(f"report: {command.target / 'report.md'}", soft_wrap=True)
     return OK

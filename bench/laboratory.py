@@ -14,6 +14,7 @@ import math
 import statistics
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -103,6 +104,13 @@ class Laboratory:
         chain = self.job.chain_of(text)
         assert chain is not None, text
         return chain
+
+    def ladder(self, chain: Chain, epochs: Sequence[int]) -> list[int]:
+        """Those of rising numbers of fine-tuning epochs that are worth a trial on the way to the last: of a chain that
+        trains as long as the dense network did, few save time."""
+        dense = self._reference.source.recipe.epochs
+        costs = [sum(stage.method.epochs(one, dense) for stage in chain.stages) for one in epochs]
+        return [one for one, cost in zip(epochs, costs, strict=True) if one == epochs[-1] or 2 * cost <= costs[-1]]
 
     def dense(self, *, latency: bool = False) -> Trial:
         """The reference; its latency is taken beside itself."""

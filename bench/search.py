@@ -115,7 +115,7 @@ class Search:
             return one
         if reason := self._not_worth_training(cheap, before):
             return replace(one, reason=reason)
-        ladder = rungs(self.laboratory.full_epochs)
+        ladder = self.laboratory.ladder(chain, rungs(self.laboratory.full_epochs))
         for epochs in ladder:
             whole = epochs == ladder[-1]
             made = self.laboratory.trial(chain, epochs, latency=latency and whole)

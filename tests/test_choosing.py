@@ -22,7 +22,7 @@ from tests.records_example import record
 
 SMALL = (
     "--net", "mlp:width=48:depth=2", "--dataset", "fake:count=200:size=8:channels=1", "--epochs", "1",
-    "--finetune-epochs", "1", "--runtimes", "eager", "--cache", "cache",
+    "--finetune-epochs", "1", "--runtimes", "eager", "--no-controls", "--cache", "cache",
 )  # fmt: skip
 AT = (*SMALL, "--methods", "prune,lowrank", "--at", "size=3x", "--out", "run")
 
@@ -170,6 +170,13 @@ def test_what_cannot_run_is_a_trial_with_its_reason(tmp_path, monkeypatch):
     found = laboratory().trial(chain_of("prune:layers=conv"), UNTRAINED)
     assert (found.status, found.file_bytes) == ("refused", 0)
     assert "no conv layer" in found.reason
+
+
+def test_epochs_that_save_nothing_are_left_out_of_the_ladder():
+    lab = laboratory()
+    assert lab.ladder(chain_of("prune+cluster"), [2, 7, 20]) == [2, 7, 20]
+    assert lab.ladder(chain_of("longer:extra=9+prune"), [1, 3]) == [3]
+    assert lab.ladder(chain_of("ptq"), [1, 3]) == [1, 3]
 
 
 def test_a_damaged_trial_is_made_again(tmp_path, monkeypatch):

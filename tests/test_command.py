@@ -185,6 +185,9 @@ def test_a_training_that_diverges_is_a_record_with_its_reason(tmp_path):
     ("arguments", "says"),
     [
         (["--methods", "dtc"], "unknown method 'dtc': did you mean 'dct'?"),
+        (["--at", "siez=8x"], "--at cannot match 'siez': did you mean 'size'?"),
+        (["--plan", "--at", "size=8x"], "--plan knows no chains that are still to be chosen"),
+        (["--search", "size<=3GB,drop<=1"], "size has no unit 'gb'"),
         (["--methods", "dct:kep=1"], "no hyperparameter 'kep': did you mean 'keep'?"),
         (["--methods", "prune:sparsity=1.5"], "sparsity must be in [0, 1), got 1.5"),
         (["--methods", "qat+prune"], "prune cannot come after qat"),
