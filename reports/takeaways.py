@@ -144,8 +144,9 @@ def _dominating(by: Row, its: Sequence[tuple[Row, Difference]]) -> str:
         f"{code(row)} ({points(gap)} points, {1 / smaller_by(by, row):.2f} times its bytes)" for row, gap in its[:NAMED]
     ]
     more = f" and {len(its) - NAMED} more" if len(its) > NAMED else ""
+    seeds = on_seeds(*(gap.seeds for _, gap in its))
     return (
-        f"{code(by)}{what} dominates {counted(len(its), 'row')}: {', '.join(texts)}{more}; {on_seeds(*(gap.seeds for _, gap in its))} "
+        f"{code(by)}{what} dominates {counted(len(its), 'row')}: {', '.join(texts)}{more}; {seeds} "
         f"{rests_on(by, *(row for row, _ in its))}"
     )
 
