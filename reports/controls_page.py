@@ -50,7 +50,7 @@ def _against(records: Sequence[RunRecord]) -> str:
         cells = ["<br>".join(_cell(one) for one in its if one.role == role) or MISSING for role in kinds]
         lines.append([f"{places_text(row, rows)}{markdown(row.label)}", bytes_text(row.file_bytes), *cells])
     text = f"Of {rest}.\n\n" if (rest := left_out(asked(records), shown)) else ""
-    intervals = ", ".join(dict.fromkeys(one.gap.how for one in found if one.gap))
+    intervals = "; ".join(dict.fromkeys(one.gap.how for one in found if one.gap))
     reading = (
         "Difference in accuracy, points: the row's less its control's, with its interval "
         f"({intervals or 'none'}), and what it says; with × how many times smaller the row's file is. {CONTROL_RULE}"

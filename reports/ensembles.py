@@ -29,8 +29,8 @@ from reports.roles import CONTROLS
 
 ENSEMBLE_RULE = (
     "An ensemble adds something where the 95 % interval of the difference between it and its most accurate member, "
-    "which has to be a row of this run, leaves zero out. For its bytes it pays where no single row with a file no "
-    "larger than its own is as accurate: each is less accurate beyond the interval."
+    "which has to be a row of this run, leaves zero out. For its bytes it pays where every single row with a file no "
+    "larger than its own is less accurate beyond the interval; otherwise the most accurate one that is not is named."
 )
 _KEY = "of"  # the setting that names the members' chains
 
@@ -69,7 +69,7 @@ def _sentence(row: Row, best: Row, rows: Sequence[Row]) -> str:
     elif equal:
         rival = max(equal, key=_accuracy)
         smaller = ratio(smaller_by(rival, row))
-        bytes_text = f"for its bytes it does not pay: {code(rival)}, {smaller} smaller, is not less accurate"
+        bytes_text = f"for its bytes it is not shown to pay against {code(rival)}, which is {smaller} smaller"
     else:
         bytes_text = f"for its bytes it pays: each of {len(singles)} single rows with files no larger is less accurate"
     rests = rests_on(row, best, *(equal or singles))

@@ -168,7 +168,7 @@ def _terminal_columns(means: dict[str, str], rows: Sequence[Row], *, wide: bool)
 
     times = [one for name in ("b1", "b32") for one in ([milliseconds(name)] if wide else []) + [speedup(name)]]
     return [
-        Column("method", lambda row: f"{CONTROL} {row['method']}" if row["control"] else row["method"], text=True),
+        Column("method", lambda row: f"{CONTROL}{row['method']}" if row["control"] else row["method"], text=True),
         Column("runtime", lambda row: row["runtime"] or MISSING, text=True),
         Column("accuracy\n%", accuracy),
         *([Column("mark", lambda row: row["mark"], text=True)] if wide and any(row["mark"] for row in rows) else []),

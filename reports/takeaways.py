@@ -145,10 +145,8 @@ def _dominating(by: Row, its: Sequence[tuple[Row, Difference]]) -> str:
     ]
     more = f" and {len(its) - NAMED} more" if len(its) > NAMED else ""
     seeds = on_seeds(*(gap.seeds for _, gap in its))
-    return (
-        f"{code(by)}{what} dominates {counted(len(its), 'row')}: {', '.join(texts)}{more}; {seeds} "
-        f"{rests_on(by, *(row for row, _ in its))}"
-    )
+    rests = rests_on(by, *(row for row, _ in its))
+    return f"{code(by)}{what} dominates {counted(len(its), 'row')}: {', '.join(texts)}{more}; {seeds} {rests}"
 
 
 def _dominates(one: Row, row: Row) -> bool:
@@ -172,11 +170,13 @@ def _pays(family: str, judged: Sequence[tuple[Row, list[Match]]]) -> str:
         names = ", ".join(code(row) for row, _ in good)
         against = " and ".join(dict.fromkeys(_SHORT[one.role] for _, its in good for one in its if _equal(one)))
         by = f"{100 * min(gaps):.2f}" + (f" to {100 * max(gaps):.2f}" if len(gaps) > 1 else "")
-        parts.append(f"pays at {len(good)} of {len(judged)} settings ({names}): {by} points above {against}")
+        parts.append(f"pays at {len(good)} of {counted(len(judged), 'setting')} ({names}): {by} points above {against}")
     else:
-        parts.append(f"does not pay at any of {len(judged)} settings")
+        lost = all(any(one.verdict == WORSE for one in its) for _, its in bad)
+        words = "does not pay" if lost else "is not shown to pay"
+        parts.append(f"{words} at any of {counted(len(judged), 'setting')}")
     if bad:
-        parts.append("no gain at " + ", ".join(f"{code(row)} ({_lost(its)})" for row, its in bad))
+        parts.append("not at " + ", ".join(f"{code(row)} ({_lost(its)})" for row, its in bad))
     seeds = [one.gap.seeds for _, its in judged for one in its if one.gap]
     controls = [other for _, its in judged for one in its for other in (one.control, *one.read_between) if other]
     rows = [*(row for row, _ in judged), *controls]

@@ -41,21 +41,22 @@ def at(records: list[RunRecord], chain: str, correct: int) -> list[RunRecord]:
 
 def test_a_method_pays_where_it_beats_its_controls_and_not_where_one_is_as_good() -> None:
     line = about(pays_sentences(controlled(SEEDS)), "`prune` ")
-    assert line.startswith("`prune` pays at 1 of 1 settings (`prune:sparsity=0.9`): 3.80 to 5.80 points above")
+    assert line.startswith("`prune` pays at 1 of 1 setting (`prune:sparsity=0.9`): 3.80 to 5.80 points above")
     assert "`small:bytes=150000`" in line
     assert line.endswith("; seeds 0, 1, 2)")
     for control, text in ((RANDOM, "random pruning"), ("small:bytes=150000", "a small dense network")):
         line = about(pays_sentences(at(controlled(SEEDS), control, 9680)), "`prune` ")
-        assert line.startswith("`prune` does not pay at any of 1 settings; no gain at")
+        assert line.startswith("`prune` is not shown to pay at any of 1 setting; not at")
         assert f"not told apart from {text}" in line
         worse = about(pays_sentences(at(controlled(SEEDS), control, 9750)), "`prune` ")
+        assert worse.startswith("`prune` does not pay at any of 1 setting; not at")
         assert f"worse than {text}" in worse
 
 
 def test_a_method_that_loses_to_dense_in_half_as_many_bits_does_not_pay() -> None:
     records = [sized(one, 149_000) if one.chain == "half" else one for one in controlled(SEEDS)]
     line = about(pays_sentences(records), "`prune` ")
-    assert line.startswith("`prune` does not pay at any of 1 settings")
+    assert line.startswith("`prune` does not pay at any of 1 setting;")
     assert "worse than dense in 16 bits" in line
 
 
@@ -189,7 +190,7 @@ def test_what_an_ensemble_adds_turns_with_its_accuracy(correct: int, words: str)
 def test_an_ensemble_pays_for_its_bytes_only_where_no_single_row_of_no_more_is_as_accurate() -> None:
     assert "for its bytes it pays: each of 3 single rows" in ensemble_sentences(ensemble())[0]
     beaten = ensemble_sentences(ensemble(rival=9605))[0]
-    assert "for its bytes it does not pay: `dct:keep=0.2`" in beaten
+    assert "for its bytes it is not shown to pay against `dct:keep=0.2`, which is 1.05× smaller" in beaten
     assert "for its bytes it pays" in ensemble_sentences(ensemble(rival=9605, rival_bytes=300_000))[0]
 
 
