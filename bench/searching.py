@@ -43,10 +43,11 @@ def searched_job(command: Command, job: Job, methods: Methods, watcher: Watcher)
         space = _space(options, methods, laboratory)
 
         def tell(found: Sequence[Candidate]) -> None:
-            watcher.say(_told(found[-1], goal))
-            watcher.case(len(found), options.trials, "search")
+            watcher.say(_told(found[-1]))
+            watcher.case(min(len(found) + 1, options.trials), options.trials, "search")
             _write(found, goal, command, laboratory)
 
+        watcher.case(1, options.trials, "search")
         minutes = options.search_minutes
         budget = Budget(options.trials, 60 * minutes if minutes else math.inf)
         found = Search(laboratory, space, goal, tell).run(budget)
@@ -66,10 +67,10 @@ def _space(options: Options, methods: Methods, laboratory: Laboratory) -> Space:
     return Space({}, tuple(chain.label for chain in chains))
 
 
-def _told(one: Candidate, goal: Goal) -> str:
+def _told(one: Candidate) -> str:
     if one.status == "refused":
         return f"{one.number}: {one.label}: refused: {one.reason}"
-    epochs = "untrained" if one.epochs < 0 else f"{one.epochs} epochs"
+    epochs = "untrained" if one.epochs < 0 else f"{one.epochs} epoch{'' if one.epochs == 1 else 's'}"
     kept = " (within the limits)" if one.status == "whole" and one.excess <= 0 else ""
     why = f"; {one.reason}" if one.reason else kept
     return f"{one.number}: {one.label}: {one.size_bytes:,} bytes, drop {one.drop:.2f}, {epochs}{why}"
