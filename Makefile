@@ -14,7 +14,7 @@ bench: setup
 	$(BIN)/python run_bench.py --methods dct,qat,prune --net resnet18
 
 test: setup-dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: setup-dev
 	$(BIN)/ruff format --check .
