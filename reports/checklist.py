@@ -80,7 +80,7 @@ def _range_of_ratios(records: Sequence[RunRecord]) -> Answer:
     texts, good = [], []
     for (net, data), rows in _places(records).items():
         found: list[float] = []
-        for value in sorted(one for row in rows if math.isfinite(one := _ratio(row, records))):
+        for value in sorted(one for row in rows if (one := _ratio(row, records)) > 1):
             if not found or value > APART * found[-1]:
                 found.append(value)
         good.append(len(found) >= RATIOS and found[-1] >= SPAN * found[0])
@@ -242,7 +242,7 @@ def _some(labels: Sequence[str]) -> str:
 
 
 DEMANDS: dict[str, Callable[[Sequence[RunRecord]], Answer]] = {
-    f"{RATIOS} compression ratios or more, the largest {SPAN:g} times the smallest": _range_of_ratios,
+    f"{RATIOS} compression ratios above 1 or more, the largest {SPAN:g} times the smallest": _range_of_ratios,
     f"up to ratios at which accuracy falls, by more than {percent(MUCH, 0)} points": _far_enough,
     f"{CURVES} trade-off curves or more, of {SETTINGS} settings each": _curves,
     "raw accuracies of dense and of every compressed network": _raw_accuracies,

@@ -102,7 +102,7 @@ def environment(**facts: object) -> Change:
 
 
 BREAKS: dict[str, Change] = {
-    "compression ratios or more": pruned_less,
+    "compression ratios above 1": pruned_less,
     "up to ratios": never_far,
     "trade-off curves": drop("sparsity=0.5:", "sparsity=0.75:", "sparsity=0.98:"),
     "raw accuracies": unscored,
@@ -177,10 +177,18 @@ def test_five_rows_of_a_score_with_random_ones_are_enough() -> None:
 
 
 def test_evidence_is_told_in_words() -> None:
-    evidence = item(full(), "compression ratios or more").evidence
+    evidence = item(full(), "compression ratios above 1").evidence
     assert evidence.startswith("lenet on digits: 5 ratios: 1.90×, 3.81×, 9.52×")
     seeds = item(changed(full(), BREAKS["seeds or more"]), "seeds or more").evidence
     assert "fewer than 3 of dct:keep=0.5" in seeds
+
+
+def test_files_larger_than_dense_are_no_compression() -> None:
+    larger = [dataclasses.replace(one, file_bytes=1_000_000 + one.file_bytes) if one.chain != "dense" else one
+              for one in full()]  # fmt: skip
+    found = item(larger, "compression ratios above 1")
+    assert found.passed is False
+    assert "0 ratios: none" in found.evidence
 
 
 def test_nothing_measured_passes_nothing() -> None:

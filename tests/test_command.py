@@ -25,7 +25,7 @@ SMALL = ["--net", "lenet", "--dataset", "fake:count=600:size=16:channels=1", "--
 RUN = [*SMALL, "--methods", "prune:sparsity=0.5,prune:sparsity=0.5+ptq", "--runtimes", "eager"]
 MEASURED_ANEW = {  # columns that clocks and memory decide
     "latency_ms_b1", "latency_ms_b32", "speedup_b1", "speedup_b32", "throughput_b32", "peak_memory_bytes",
-    "memory_baseline_bytes", "compress_s", "timing",
+    "memory_baseline_bytes", "compress_s", "timing", "why_b1", "why_b32",
 }  # fmt: skip
 
 
