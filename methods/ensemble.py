@@ -23,6 +23,7 @@ from torch.fx import GraphModule
 from methods.base import ChainTexts, CompressionMethod, Effect, Refused, Task
 from methods.quoting import split
 
+SEEDS_APART = 10_007  # between members: rows of the seeds that people name stay independent of one another
 _SEEDS_OF_ONE = 3
 _AGREES = 1e-3  # of the largest output: what another order of the same sums makes in float32
 
@@ -33,7 +34,8 @@ class Ensemble(CompressionMethod):
 
     of: the members, chains as `--methods` writes them, commas between; `dense` is the dense network.
     seeds: how many networks of each chain, the first from this row's dense network, the others from dense networks of
-        the seeds after it. Not set: 3 where `of` is one chain, else 1.
+        seeds far from it, so that ensembles of several seeds have no network in common. Not set: 3 where `of` is one
+        chain, else 1.
     mean: of logits, or of probabilities (the outputs are then the logarithm of their mean).
     """
 
@@ -55,7 +57,7 @@ class Ensemble(CompressionMethod):
     def asks_for(self) -> tuple[tuple[str, int], ...]:
         chains = split(self.of, ",")
         seeds = self.seeds or (_SEEDS_OF_ONE if len(chains) == 1 else 1)
-        return tuple((chain, offset) for chain in chains for offset in range(seeds))
+        return tuple((chain, index * SEEDS_APART) for chain in chains for index in range(seeds))
 
     def compress(self, model: GraphModule, task: Task) -> GraphModule:
         members = [copy.deepcopy(task.compressed(chain, offset)).eval() for chain, offset in self.asks_for()]

@@ -18,6 +18,10 @@ TRADE = "a trade"  # one is smaller, the other more accurate
 SMALLER, LARGER = (f"{size}; accuracy {ALIKE}" for size in ("smaller", "larger"))
 MARGIN = 0.005  # of accuracy: an interval that reaches no further below zero leaves no loss worth the name
 SAME_FILE = 0.01  # of its bytes: two files are of one size
+UNCORRECTED = (
+    "Each interval is that of one comparison, not corrected for how many there are; marks are, by a second test too, "
+    "and may call alike what is told apart here."
+)
 CONTROL_RULE = (
     "Better or worse means that the 95 % interval of the difference in accuracy, the row's less its control's, "
     "leaves zero out; otherwise the two cannot be told apart. Against dense in 16 bits and the xz file the bytes "
@@ -26,7 +30,7 @@ CONTROL_RULE = (
     "where the same is true of the control; a trade where one is smaller and the other more accurate. The small "
     f"dense network is one trained for the row where the bytes of the two differ by at most {100 * SAME_BYTES:g} %, "
     "otherwise interpolated between small ones over the logarithm of the bytes, where there is one on either side. "
-    "`~` marks a control of another row, the nearest there is, with its extra epochs."
+    "`~` marks a control of another row, the nearest there is, with its extra epochs. " + UNCORRECTED
 )
 
 

@@ -11,7 +11,7 @@ from reports.cells import counted
 from reports.chain_gains import ORDER_RULE, Orders, orders
 from reports.chains import methods, parse
 from reports.comparisons import Difference
-from reports.controls import Match, matches
+from reports.controls import UNCORRECTED, Match, matches
 from reports.crowd import front
 from reports.ensembles import ENSEMBLE_RULE, ensemble_sentences
 from reports.pairing import (
@@ -73,7 +73,9 @@ def takeaways_section(records: Sequence[RunRecord]) -> str:
             more = [f"and {len(one.sentences) - MOST:,} more"] if len(one.sentences) > MOST else []
             lines = "".join(f"- {line}\n" for line in [*one.sentences[:MOST], *more])
             parts.append(f"**{one.question}**\n\n{lines}\n*Rule: {one.rule}*\n")
-    if len(parts) == 1:
+    if len(parts) > 1:
+        parts.append(f"{UNCORRECTED}\n")
+    else:
         rules = "".join(f"- {one.rule}\n" for one in topics)
         parts.append(f"{NOTHING}\n\n{rules}")
     return "\n".join(parts)

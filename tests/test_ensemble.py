@@ -14,7 +14,7 @@ from bench.measure.macs import macs_of
 from bench.runtimes import RUNTIMES
 from methods import METHODS, Ensemble
 from methods.base import Refused
-from methods.ensemble import joined
+from methods.ensemble import SEEDS_APART, joined
 from methods.graph import trace
 from tests.contract import SHAPE, Spy, images, network, outputs, stored_values
 
@@ -118,6 +118,14 @@ def test_members_that_disturb_each_other_are_refused():
 
 
 def test_it_asks_for_each_member_by_chain_and_offset():
-    assert Ensemble().asks_for() == (("dense", 0), ("dense", 1), ("dense", 2))
+    assert Ensemble().asks_for() == (("dense", 0), ("dense", SEEDS_APART), ("dense", 2 * SEEDS_APART))
     assert Ensemble("ptq,half").asks_for() == (("ptq", 0), ("half", 0))
-    assert Ensemble("ptq,half", 2).asks_for() == (("ptq", 0), ("ptq", 1), ("half", 0), ("half", 1))
+    both = (("ptq", 0), ("ptq", SEEDS_APART), ("half", 0), ("half", SEEDS_APART))
+    assert Ensemble("ptq,half", 2).asks_for() == both
+
+
+def test_rows_of_several_seeds_have_no_network_in_common():
+    """Otherwise their deviation would be that of rows which share members, and intervals over seeds too narrow."""
+    seeds = range(100)
+    used = [seed + offset for seed in seeds for _, offset in Ensemble(seeds=5).asks_for()]
+    assert len(set(used)) == len(used)
