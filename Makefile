@@ -1,5 +1,5 @@
 # make bench   set up .venv and compress resnet18 on the embedded data
-# make test    set up and run every test
+# make test    set up and run every test, in two processes
 # make check   format, lint, types and tests
 # make kernels check and time the GPU kernels; needs a GPU and nvcc
 PYTHON ?= python3
@@ -14,7 +14,9 @@ bench: setup
 	$(BIN)/python run_bench.py --methods dct,qat,prune --net resnet18
 
 test: setup-dev
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest tests/test_[a-m]*.py & first=$$!; \
+	$(BIN)/python -m pytest tests/test_[n-z]*.py; second=$$?; \
+	wait $$first && exit $$second
 
 lint: setup-dev
 	$(BIN)/ruff format --check .
