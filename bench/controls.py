@@ -67,15 +67,20 @@ def orders_of(chains: Sequence[Chain]) -> tuple[Row, ...]:
 
 
 def _each_once(rows: Iterable[Row], asked: Sequence[Chain]) -> tuple[Row, ...]:
-    """Rows of the same chain become one, the first, of all that they belong to; none that was asked for."""
+    """Rows of the same chain become one, the first, of all that they belong to in its role; none that was asked for.
+
+    A chain that is two things, the part of one row and the control of another, is the first of them alone: as a part
+    it is found by its text.
+    """
     kept: dict[str, Row] = {}
     taken = {chain.text for chain in asked}
     for row in rows:
         text = row.chain.text
         if text not in taken:
             before = kept.setdefault(text, row)
-            belongs = tuple(dict.fromkeys((*before.control_of, *row.control_of)))
-            kept[text] = dataclasses.replace(before, control_of=belongs)
+            if before.role == row.role:
+                belongs = tuple(dict.fromkeys((*before.control_of, *row.control_of)))
+                kept[text] = dataclasses.replace(before, control_of=belongs)
     return tuple(kept.values())
 
 

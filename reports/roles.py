@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 from bench.records import Role, RunRecord
 from reports.chains import methods, parse
 
+Settings = dict[str, str]
+
 ASKED: Role = "asked"
 CONTROLS: tuple[Role, ...] = ("longer", "small", "random", "half", "xz", "untaught")  # in the order of a report
 WHAT: dict[Role, str] = {
@@ -15,14 +17,11 @@ WHAT: dict[Role, str] = {
     "random": "pruned at random at the same layer-wise rates",
     "half": "dense in 16 bits",
     "xz": "the dense file by a general compressor",
-    "untaught": "the student without its teacher",
+    "untaught": "the same without its teacher",
     "part": "a part of a chain alone",
     "order": "a chain in another order",
 }
-_LEFT_OUT: dict[Role, tuple[tuple[str, str], set[str]]] = {  # the control's setting, and what else may differ
-    "random": (("score", "random"), {"score", "rates"}),
-    "untaught": (("loss", "none"), {"loss", "teacher", "alpha", "temperature"}),
-}
+_OF_A_TEACHER = {"teacher", "loss", "alpha", "temperature", "beta"}  # settings of a lesson, and of a method with one
 _BY_NAME: tuple[Role, ...] = ("longer", "small", "half", "xz")  # methods that are controls by what they are
 
 
@@ -38,10 +37,14 @@ def beside(records: Iterable[RunRecord]) -> list[RunRecord]:
 
 def serves_as(one: RunRecord, role: Role) -> bool:
     """Whether a row can be a control of that kind: added as one, or asked for although it is one."""
-    if one.role == ASKED and role in _LEFT_OUT:
-        key, value = _LEFT_OUT[role][0]
-        return any((key, value) in settings for _, settings in parse(one.chain))
-    return one.role == role or (one.role == ASKED and role in _BY_NAME and methods(parse(one.chain)) == (role,))
+    if one.role != ASKED:
+        return one.role == role
+    stages = parse(one.chain)
+    if role == "random":
+        return any(("score", "random") in settings for _, settings in stages)
+    if role == "untaught":
+        return not any(_is_taught(dict(settings)) for _, settings in stages)
+    return role in _BY_NAME and methods(stages) == (role,)
 
 
 def is_of(one: RunRecord, role: Role, chain: str) -> bool:
@@ -49,24 +52,32 @@ def is_of(one: RunRecord, role: Role, chain: str) -> bool:
     control leaves out."""
     if one.role == role:
         return chain in one.control_of
-    return one.role == ASKED and role in _LEFT_OUT and _leaves_out(one.chain, role, chain)
-
-
-def _leaves_out(control: str, role: Role, chain: str) -> bool:
-    setting, may_differ = _LEFT_OUT[role]
-    ours, theirs = parse(control), parse(chain)
-    if methods(ours) != methods(theirs) or control == chain:
+    ours, theirs = parse(one.chain), parse(chain)
+    if one.role != ASKED or role not in _LIKE or methods(ours) != methods(theirs) or one.chain == chain:
         return False
-    for (_, own), (_, other) in zip(ours, theirs, strict=True):
-        mine, its = dict(own), dict(other)
-        if mine == its:
-            continue
-        differ = {key for key in mine.keys() | its.keys() if mine.get(key) != its.get(key)}
-        if differ - may_differ or (setting[0], mine.get(setting[0])) != setting or setting[0] not in differ:
-            return False
-        if role == "random" and mine.get("rates") not in (its.get("score"), its.get("rates")):
-            return False
-    return True
+    pairs = [(dict(own), dict(other)) for (_, own), (_, other) in zip(ours, theirs, strict=True)]
+    return all(own == other or _LIKE[role](own, other) for own, other in pairs)
+
+
+def _is_taught(settings: Settings) -> bool:
+    return settings.get("loss", "none") != "none"
+
+
+def _random_at_its_rates(own: Settings, other: Settings) -> bool:
+    """Whether a stage prunes at random what `other` prunes by a score, as much of each layer."""
+    rates, by_pattern = other.get("rates", "global"), "of" in other.get("pattern", "")  # N of M everywhere
+    if rates == "global" and other.get("preset", "none") == "none" and not by_pattern:
+        rates = other.get("score", "magnitude")
+    return own == other | {"score": "random", "rates": rates} and own.get("score") != other.get("score")
+
+
+def _without_its_teacher(own: Settings, other: Settings) -> bool:
+    """Whether a stage is `other` without the lesson."""
+    rest = [{key: text for key, text in one.items() if key not in _OF_A_TEACHER} for one in (own, other)]
+    return rest[0] == rest[1] and _is_taught(other) and not _is_taught(own)
+
+
+_LIKE = {"random": _random_at_its_rates, "untaught": _without_its_teacher}
 
 
 def has_controls(records: Iterable[RunRecord]) -> bool:

@@ -170,7 +170,23 @@ def test_random_pruning_at_rates_of_its_own_is_no_control_at_the_same_rates() ->
     same = row(RANDOM, 9000)
     pruned = row("prune:sparsity=0.9:score=magnitude:rates=global", 9600)
     assert roles_of([pruned, free], pruned.chain) == set()
+    anywhere = row("prune:sparsity=0.9:score=random:rates=global", 5000)  # other rates of the layers, chance accuracy
+    assert roles_of([pruned, anywhere], pruned.chain) == set()
     assert roles_of([pruned, same], pruned.chain) == {"random"}
+
+
+@pytest.mark.parametrize(
+    ("taught", "control", "other"),
+    [
+        ("qat:bits=8:teacher=dense:loss=kd:alpha=0.9", "qat:bits=8", "qat:bits=4"),
+        ("distill:student=mlp:loss=dkd:beta=2.0", "distill:student=mlp:loss=none:beta=None", "distill:student=wrn"),
+        (f"{PRUNE}+qat:bits=8:teacher=dense:loss=kd:alpha=0.9", f"{PRUNE}+qat:bits=8", "qat:bits=8"),
+    ],
+)  # fmt: skip
+def test_a_row_that_was_typed_without_its_teacher_is_the_control_of_the_taught_one(taught, control, other) -> None:
+    records = [row("dense", 9700), row(taught, 9600), row(control, 9400), row(other, 9400)]
+    assert match(records, taught, "untaught").control.chain == control
+    assert roles_of(records, control) == roles_of(records, other) == set()
 
 
 def test_refused_controls_are_told_once_with_their_reason_and_seeds() -> None:

@@ -70,6 +70,22 @@ def test_a_control_of_two_rows_is_one_row_that_belongs_to_both():
     assert labels("prune:sparsity=0.8+ptq,prune:sparsity=0.8+qat", "part") == ["prune:sparsity=0.8", "ptq", "qat"]
 
 
+def test_a_row_that_is_two_things_belongs_to_no_chain_in_a_role_that_it_has_not_there():
+    """qat is the first chain's row without its teacher and a part of the second, which has no teacher."""
+    taught, chain = chains("qat:teacher=dense,prune:sparsity=0.8+qat")
+    (row,) = [one for one in controls_of((taught, chain), METHODS, RECIPE)[0] if one.chain.label == "qat"]
+    assert (row.role, row.control_of) == ("untaught", (taught.text,))
+
+
+def test_controls_run_in_the_first_runtime_and_parts_in_all():
+    asked = chains("prune:sparsity=0.8+ptq")
+    made = make_plan(SOURCE, asked, added=rows_of("prune:sparsity=0.8+ptq")[0], seeds=(0,),
+                     runtimes=("eager", "openvino"), threads=1, command="typed")  # fmt: skip
+    runtimes = {case.role: case.runtimes for case in made.cases}
+    assert runtimes["asked"] == runtimes["part"] == ("eager", "openvino")
+    assert {runtimes[role] for role in ("longer", "small", "half", "xz", "random")} == {("eager",)}
+
+
 def test_longer_takes_the_smallest_the_commonest_and_the_largest_number_of_epochs():
     typed = "ptq,prune,dct,prune+qat,prune:sparsity=0.9:schedule=iterative,ensemble"
     assert labels(typed, "longer") == ["longer:extra=4", "longer:extra=60"]
