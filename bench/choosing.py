@@ -13,7 +13,7 @@ from pathlib import Path
 
 from baselines.errors import UsageError
 from bench.estimate import Meter, Narrator
-from bench.grammar import Methods, parse_chains
+from bench.grammar import Methods
 from bench.inputs import make_job
 from bench.job import Job
 from bench.laboratory import Laboratory
@@ -38,7 +38,7 @@ def matched_job(command: Command, job: Job, methods: Methods, watcher: Watcher) 
     """
     options = command.options
     job = in_own_folder(command, job, ["at", *(target.text for target in options.at)])
-    chains = parse_chains(options.methods, methods, options.layers)
+    chains = job.chains_of(options.methods)
     cheap, whole = _TRIALS_OF_A_MATCH
     epochs = job.plan.cases[0].source.recipe.finetune_epochs
     estimate = len(chains) * len(options.at) * (cheap * _TRIAL_S + whole * job.sizes.train_s(epochs))

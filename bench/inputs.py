@@ -62,10 +62,18 @@ def make_job(command: Command, methods: Methods, complain: Callable[[str], None]
         return Source(_describe_net(own), described, make_recipe(own), device.partition(":")[0])
 
     def chain_of(text: str) -> Chain | None:
-        return None if text == "dense" else parse_chains(text, methods, options.layers, naming)[0]
+        if text == "dense":
+            return None
+        found = chains_of(text)
+        if len(found) > 1:
+            raise UsageError(f"{text} stands for {len(found)} chains: name one of them")
+        return found[0]
+
+    def chains_of(text: str) -> tuple[Chain, ...]:
+        return parse_chains(text, methods, options.layers, naming)
 
     naming = Naming(data, make_network, source_of)
-    chains = parse_chains(options.methods, methods, options.layers, naming)
+    chains = chains_of(options.methods)
     try:
         macs = macs_of(trace(make_network(options.net, 0)), data.input_shape)
     except UntraceableError as error:
@@ -86,7 +94,7 @@ def make_job(command: Command, methods: Methods, complain: Callable[[str], None]
     out = options.out or Path("runs") / f"{name}-{options.dataset.partition(':')[0]}-{plan.id[:8]}"
     sizes = Sizes(macs, data.count("train"), data.count("test"), device.startswith("cuda"))
     cache = StageCache(options.cache, complain)
-    return Job(plan, data, request, make_network, source_of, chain_of, sizes, device, out, cache)
+    return Job(plan, data, request, make_network, source_of, chain_of, chains_of, sizes, device, out, cache)
 
 
 def _added(

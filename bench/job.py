@@ -41,6 +41,7 @@ class Job:
     make_network: Callable[[str, int], nn.Module]  # (net as typed, seed) -> the network before training
     source_of: Callable[[str], Source]  # net as typed -> where its dense network comes from
     chain_of: Callable[[str], Chain | None]  # one chain as typed, None for "dense"
+    chains_of: Callable[[str], tuple[Chain, ...]]  # all that a text in the form of `--methods` stands for
     sizes: Sizes
     device: str
     out: Path

@@ -232,7 +232,11 @@ def _keeps(drop: float | None, most: float) -> bool:
 def _of_drop(target: Target, knob: Knob, whole: _Tries, value: float | None) -> Match:
     known = {one: drop for one, drop in whole.levels.items() if drop is not None}
     if value is not None:
-        return _found(target, knob, whole, value, known[value], "reached")
+        spare = target.value - known[value]
+        if spare <= WITHIN * target.value + 1e-9:
+            return _found(target, knob, whole, value, known[value], "reached")
+        why = f"{spare:.2f} points to spare: no smaller file that was tried keeps within the target"
+        return _found(target, knob, whole, value, known[value], "nearest", reason=why)
     if not known:
         return _refused(target, knob, whole, whole.reasons)
     least = min(known, key=lambda one: known[one])

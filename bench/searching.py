@@ -6,12 +6,13 @@ import dataclasses
 import math
 import shlex
 from collections.abc import Sequence
+from pathlib import Path
 
 from baselines.errors import UsageError
 from bench.candidates import Candidate, best_of, front_of
 from bench.choosing import in_own_folder, job_for, laboratory_of
 from bench.goals import Goal
-from bench.grammar import Methods, parse_chains
+from bench.grammar import Methods
 from bench.job import Job
 from bench.laboratory import Laboratory
 from bench.options import Command, Options
@@ -53,7 +54,7 @@ def searched_job(command: Command, job: Job, methods: Methods, watcher: Watcher)
         found = Search(laboratory, space, goal, tell).run(budget)
     best, front = best_of(found), front_of(found, goal)
     if not front:
-        raise UsageError(f"--search found nothing that can run in {len(found)} trials: see {SEARCHED} for the reasons")
+        raise UsageError(_nothing(found, job.out / SEARCHED))
     watcher.say(verdict(best, front, goal, options))
     labels = dict.fromkeys(one.label for one in ([best] if best else []) + front)
     return job_for(command, job, methods, ",".join(labels), watcher)
@@ -63,8 +64,20 @@ def _space(options: Options, methods: Methods, laboratory: Laboratory) -> Space:
     """The chains of `--methods`, or of all methods where it is as it is by default."""
     if options.methods == Options.methods:
         return space_of(methods, laboratory.chain_of)
-    chains = parse_chains(options.methods, methods, options.layers)
+    chains = laboratory.job.chains_of(options.methods)
     return Space({}, tuple(chain.label for chain in chains))
+
+
+def _nothing(found: Sequence[Candidate], path: Path) -> str:
+    """Why a search has no front: nothing could run, or nothing was worth the whole budget."""
+    ran = [one for one in found if one.status != "refused"]
+    if not ran:
+        return f"--search found nothing that can run in {len(found)} trials: {path} has the reasons"
+    least = min(ran, key=lambda one: one.size_bytes)
+    return (
+        f"--search: all of {len(ran)} chains that can run broke a limit early; the smallest file was "
+        f"{least.size_bytes:,} bytes, a drop of {least.drop:.2f} points ({least.label}): widen a limit ({path} has all)"
+    )
 
 
 def _told(one: Candidate) -> str:

@@ -8,6 +8,7 @@ import pytest
 
 import bench.laboratory
 from baselines.data import ArrayData
+from baselines.errors import UsageError
 from baselines.training import evaluate
 from bench.choosing import matched_job
 from bench.estimate import Meter, Narrator
@@ -85,6 +86,18 @@ def test_the_test_split_is_never_opened_while_choosing(opened):
     assert set(opened) == {"validation"}
     assert [case.label.partition(":")[0] for case in job.plan.cases] == ["dense", "prune", "lowrank"]
     assert job.data.count("test") > 0  # the rows that were chosen have it
+
+
+def test_every_student_of_a_scan_is_a_chain_to_choose_from(tmp_path, monkeypatch):
+    """Not the first of them alone: a text that stands for several is no chain."""
+    monkeypatch.chdir(tmp_path)
+    scan = "distill:student='student:widths=2-4/4-8:kernel=3'"
+    job = make_job(parse_command([*SMALL, "--methods", f"{scan}+prune", "--out", "run"]), METHODS, print)
+    labels = [chain.label for chain in job.chains_of(f"{scan}+prune")]
+    assert ["2-4" in labels[0], "4-8" in labels[1], len(labels)] == [True, True, 2]
+    assert [job.chain_of(label).label for label in labels] == labels
+    with pytest.raises(UsageError, match="stands for 2 chains"):
+        job.chain_of(scan)
 
 
 def test_who_would_open_it_is_stopped(opened):
@@ -217,7 +230,7 @@ def test_the_section_tells_refused_chains_and_several_seeds(tmp_path):
     path = tmp_path / "matched.json"
     path.write_text(json.dumps({**data, "matches": [match, refused]}))
     text = matched_section([one, dataclasses.replace(one, seed=1)], tmp_path)
-    assert "## At drop 0.5 points" in text
+    assert "## At a drop of at most 0.5 points" in text
     assert "(mean of 2)" in text
     assert "| `half` | refused |" in text
     assert r"no \| strength" in text

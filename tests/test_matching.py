@@ -136,12 +136,20 @@ def test_of_a_drop_the_smallest_file_within_it_is_found(points, keep):
 
     found = match(Laboratory(drop=drop), chain_of("squeeze"), Target("drop", points))
     least = drop(1.0) > points
-    assert found.status == ("refused" if least else "reached")
+    spare = points - (found.reached if not least else 0)
+    assert found.status == ("refused" if least else "reached" if spare <= 0.03 * points else "nearest")
+    assert (found.status != "nearest") or f"{spare:.2f} points to spare" in found.reason
     if not least:
         assert found.reached <= points + 1e-9
         assert found.file_bytes == pytest.approx(DENSE_BYTES * max(0.001, 0.05 / points), rel=0.12)
     else:
         assert "the least drop found is 0.05 points" in found.reason
+
+
+def test_a_drop_that_is_well_within_the_target_is_not_called_there():
+    found = match(Laboratory(drop=lambda keep: -0.5 if keep > 0.4 else 9.0), chain_of("squeeze"), Target("drop", 0.5))
+    assert (found.status, found.reached) == ("nearest", pytest.approx(-0.5))
+    assert "1.00 points to spare" in found.reason
 
 
 def test_of_a_drop_with_whole_values_the_strongest_within_it_is_found():

@@ -5,6 +5,7 @@ import importlib.util
 import json
 import math
 import shlex
+from pathlib import Path
 
 import pytest
 
@@ -16,7 +17,7 @@ from bench.laboratory import UNTRAINED, Trial
 from bench.options import parse_command
 from bench.search import Budget, Search, optuna, rungs
 from bench.search_space import Space, space_of
-from bench.searching import command_of, searched_job, verdict
+from bench.searching import _nothing, command_of, searched_job, verdict
 from methods import METHODS
 from reports.search_page import search_csv, search_section
 from tests.records_example import record
@@ -231,6 +232,16 @@ def test_a_search_ends_in_a_plan_of_the_winner_and_the_front_and_in_the_report(t
     assert len(search_csv(tmp_path / "run").splitlines()) == 1 + len(data["candidates"])
     again = searched_job(command, make_job(command, METHODS, print), METHODS, Quiet())
     assert [case.id for case in again.plan.cases] == [case.id for case in job.plan.cases]
+
+
+def test_a_search_without_a_front_says_what_came_nearest_and_where_all_is():
+    stopped = [candidate("prune", 900, 5.0), candidate("half", 700, 0.2)]
+    text = _nothing(stopped, Path("run/search.json"))
+    assert "all of 2 chains that can run broke a limit" in text
+    assert "700 bytes" in text
+    assert "run/search.json" in text
+    refused = [dataclasses.replace(one, status="refused") for one in stopped]
+    assert "nothing that can run in 2 trials" in _nothing(refused, Path("run/search.json"))
 
 
 def test_a_damaged_search_is_told_and_none_is_no_section(tmp_path):
