@@ -72,6 +72,11 @@ def _pruned(rows: Iterable[Row]) -> list[Row]:
     return [row for row in rows if row.role == ASKED and _scores(row) - {"random"} and not _is_random(row)]
 
 
+def by_chance(row: Row) -> bool:
+    """Whether a stage prunes at random, at whatever rates."""
+    return "random" in _scores(row)
+
+
 def _is_random(row: Row) -> bool:
     return serves_as(row.records[0], "random")
 

@@ -136,6 +136,24 @@ def test_each_demand_can_be_missed(words: str) -> None:
     assert item(changed(records, BREAKS[words]), words).passed is False
 
 
+@pytest.mark.parametrize("rates", ["global", "magnitude"])
+def test_pruning_at_random_is_not_how_far_a_method_goes(rates: str) -> None:
+    near = [row("dense", 9700), row("prune:sparsity=0.5:score=magnitude:rates=global", 9650)]
+    chance = row(f"prune:sparsity=0.5:score=random:rates={rates}+ptq:bits=8", 1000)
+    found = item([*near, chance], "up to ratios")
+    assert found.passed is False
+    assert "0.50 points" in found.evidence
+    assert item([*near, row("dct:keep=0.1", 1000)], "up to ratios").passed is True
+
+
+def test_random_pruning_at_its_own_rates_does_not_meet_the_demand_of_the_same_rates() -> None:
+    pruned = row("prune:sparsity=0.5:score=magnitude:rates=global", 9650)
+    free = row("prune:sparsity=0.5:score=random:rates=global", 9000)
+    same = row("prune:sparsity=0.5:score=random:rates=magnitude", 9000)
+    assert item([row("dense", 9700), pruned, free], "random pruning at the same").passed is False
+    assert item([row("dense", 9700), pruned, free, same], "random pruning at the same").passed is True
+
+
 def test_there_is_a_test_of_each_demand() -> None:
     assert len(BREAKS) == len(DEMANDS)
     assert all(sum(words in demand for demand in DEMANDS) == 1 for words in BREAKS)
