@@ -22,7 +22,7 @@ from bench.runtimes import RuntimeFailure
 from methods.base import Task
 from methods.graph import trace
 from methods.quantization import PTQ
-from tests.test_measure import DATA, network, opened, written
+from tests.measure_example import DATA, network, opened, written
 
 ROOT = Path(__file__).parents[1]
 FACTS = {"chain": "ptq(all)", "class_names": [f"klass {one} <&>" for one in range(7)]}

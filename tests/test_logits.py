@@ -22,8 +22,8 @@ from methods.graph import trace
 from reports.findings import drifting
 from reports.page import page
 from reports.rows import frame
+from tests.measure_example import network, scored_here, written
 from tests.records_example import record, with_runtime
-from tests.test_measure import network, scored_here, written
 
 
 @dataclasses.dataclass

@@ -1,59 +1,35 @@
-"""Measuring a file end to end: fresh processes give what an in-process recount gives, and what fails is a result."""
+"""Measuring a file end to end: fresh processes give what an in-process recount gives."""
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import statistics
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
 
-import bench.measure
-from baselines import data as datasets
-from baselines.errors import UsageError
 from bench import artifact
-from bench.measure import Measured, measure, score
+from bench.measure import Measured
 from bench.measure.accuracy import decode
 from bench.measure.deployment import prepared
-from bench.measure.messages import MemoryAnswer, MemoryRequest, ScoreAnswer, ScoreRequest
-from bench.measure.process import MeasureError, ask
-from bench.records import Measurement, RuntimeResult
-from bench.runtimes import RUNTIMES, Runtime, RuntimeFailure, Session
-from bench.runtimes.kernels import Kernels
-from methods.graph import trace
-
-DATA = {"name": "fake:classes=7:size=8:channels=2:count=300", "data_dir": "nowhere", "seed": 3}
-OUT = 16
-CLASS_NAMES = tuple(f"klass {one}" for one in range(7))
-
-
-def network(width: int = 6, seed: int = 0) -> nn.Module:
-    torch.manual_seed(seed)
-    return nn.Sequential(
-        nn.Conv2d(2, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU(), nn.AdaptiveAvgPool2d(4), nn.Flatten(),
-        nn.Linear(width * OUT, 7),
-    )  # fmt: skip
-
-
-def opened() -> datasets.ImageData:
-    return datasets.load(str(DATA["name"]), data_dir=Path("nowhere"), seed=3)
-
-
-def written(path: Path, model: nn.Module, **stated: Any) -> Path:
-    data = opened()
-    metadata = {
-        "net": "tiny", "dataset": "fake", "classes": data.classes, "input_shape": list(data.input_shape),
-        "mean": list(data.mean), "std": list(data.std), "data": DATA,
-        "class_names": list(CLASS_NAMES),
-    }  # fmt: skip
-    artifact.save(artifact.ship(trace(model)), path, {**metadata, **stated})
-    return path
+from bench.measure.messages import MemoryRequest
+from bench.measure.process import ask
+from bench.runtimes import Runtime, Session
+from tests.measure_example import (
+    CLASS_NAMES,
+    OUT,
+    found,
+    labels,
+    measured,
+    naive,
+    network,
+    opened,
+    scored_here,
+    written,
+)
 
 
 @pytest.fixture(scope="module")
@@ -62,33 +38,12 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return written(folder / "small.nnc", network(3)), written(folder / "dense.nnc", network(6, seed=1))
 
 
-def measured(path: Path, dense: Path | None = None, **options: Any) -> Measured:
-    defaults: dict[str, Any] = {"runtimes": ("eager",), "data": DATA, "latency_budget_s": 0.05, "batches": (1, 4)}
-    return measure(path, dense, threads=1, device="cpu", **{**defaults, **options})
-
-
 @pytest.fixture(scope="module")
 def whole(files: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> tuple[Measured, list[str], Path]:
     """One row with everything: both default runtimes, the dense file beside it."""
     texts: list[str] = []
     work = tmp_path_factory.mktemp("work")
     return measured(*files, runtimes=("onnxruntime", "eager"), progress=texts.append, work=work), texts, work
-
-
-def naive(path: Path) -> list[int]:
-    """Predictions, an image at a time, by the network that was read."""
-    model = artifact.load(path).model
-    with torch.no_grad():
-        batches = opened().batches("test", 5, device="cpu")
-        return [int(model(image[None]).argmax()) for images, _ in batches for image in images]
-
-
-def labels() -> list[int]:
-    return [int(label) for _, some in opened().batches("test", 5, device="cpu") for label in some]
-
-
-def found(result: RuntimeResult, quantity: str) -> list[Measurement]:
-    return [one for one in result.measurements if one.quantity == quantity]
 
 
 # What comes back
@@ -232,164 +187,6 @@ def test_a_deployed_file_of_other_code_is_made_again(
 def test_the_dense_export_is_kept_for_the_next_row(whole: Any, files: tuple[Path, Path]) -> None:
     kept = {path.parent.parent.name for path in whole[2].glob("*/onnxruntime/*.onnx")}
     assert kept == {hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
-
-
-# What cannot be measured
-
-
-class Planted(Runtime):
-    """A runtime that breaks where it is told to."""
-
-    name: ClassVar[str] = "planted"
-
-    def __init__(self, where: str, error: Exception) -> None:
-        self.where, self.error = where, error
-
-    def _break(self, here: str) -> None:
-        if here == self.where:
-            raise self.error
-
-    def unavailable(self, device: str) -> str | None:
-        return "not today" if self.where == "unavailable" else None
-
-    def prepare(self, model: Any, input_shape: tuple[int, ...], folder: Path) -> Path | None:
-        self._break("prepare")
-        return None
-
-    def load(self, model: Any, deployed: Path | None, *, threads: int, device: str) -> Session:
-        self._break("load")
-        return PlantedSession(self._break)
-
-
-@dataclasses.dataclass
-class PlantedSession(Session):
-    """Sees class 0 everywhere, with NaN for every other image where the runtime is told to be blind."""
-
-    break_at: Callable[[str], None]
-
-    def run(self, images: np.ndarray) -> np.ndarray:
-        self.break_at("run")
-        logits = np.zeros((len(images), 7), np.float32)
-        logits[:, 0] = 1
-        logits[:, 3] = np.nan
-        return logits
-
-    def kernels(self) -> Kernels:
-        self.break_at("kernels")
-        return Kernels()
-
-
-def scored_here(path: Path, tmp_path: Path, *names: str, dense: Path | None = None) -> tuple[RuntimeResult, ...]:
-    """In this process, so that a planted runtime takes part."""
-    request = ScoreRequest(
-        str(path), None if dense is None else str(dense), names, 1, "cpu", DATA, (1, 4), str(tmp_path), 0.01
-    )
-    return score.score(request, lambda text: None).runtimes
-
-
-@pytest.mark.parametrize(
-    ("where", "error", "status", "reason"),
-    [
-        ("unavailable", ValueError(), "refused", "not today"),
-        ("prepare", RuntimeFailure("no such\n operator"), "refused", "no such operator"),
-        ("load", MemoryError("x" * 2000), "failed", "MemoryError: xxx"),
-        ("run", ZeroDivisionError("division"), "failed", "ZeroDivisionError: division"),
-        ("kernels", KeyError("conv"), "failed", "KeyError: 'conv'"),
-    ],
-)
-def test_a_runtime_that_breaks_is_a_result_and_the_others_go_on(
-    where: str, error: Exception, status: str, reason: str,
-    files: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
-    monkeypatch.setitem(RUNTIMES, "planted", Planted(where, error))
-    broken, eager = scored_here(files[0], tmp_path, "planted", "eager")
-    assert (broken.status, broken.accuracy, broken.measurements) == (status, None, ())
-    assert broken.reason.startswith(reason)
-    assert "\n" not in broken.reason
-    assert len(broken.reason) < 500
-    assert eager.status == "ok"
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
-def test_a_gpu_that_is_not_there_is_a_refusal_in_every_runtime(files: tuple[Path, Path], tmp_path: Path) -> None:
-    request = ScoreRequest(str(files[0]), None, ("eager", "onnxruntime"), 1, "cuda", DATA, (1,), str(tmp_path), 0.01)
-    results = score.score(request, lambda text: None).runtimes
-    assert [result.status for result in results] == ["refused", "refused"]
-    assert all(result.reason for result in results)
-
-
-def test_nan_is_wrong_and_disagrees(files: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(RUNTIMES, "planted", Planted("nowhere", ValueError()))
-    (result,) = scored_here(files[0], tmp_path, "planted")  # eager is not asked for, and held against all the same
-    assert result.accuracy is not None
-    assert (result.accuracy.correct, result.accuracy.top5_correct, result.accuracy.seen) == (0, 0, len(labels()))
-    assert result.agreement == 0.0
-    assert (result.accuracy.calibration_error, result.accuracy.log_loss) == (None, None)
-
-
-def answering(monkeypatch: pytest.MonkeyPatch, dies: Callable[[Any], bool]) -> None:
-    """Puts stand-ins in the place of the processes: those for which `dies` holds are killed, the others are well."""
-    nothing = ScoreAnswer((), 0, "", 0, (2, 8, 8), (), {}, None)
-
-    def ask(request: Any, **_: Any) -> Any:
-        if dies(request):
-            raise MeasureError("the measuring process was killed by SIGSEGV: it said nothing")
-        if isinstance(request, MemoryRequest):
-            return MemoryAnswer((Measurement("peak_memory", "B", (1.0,)),), "")
-        results = tuple(RuntimeResult(name, "ok") for name in request.runtimes)
-        known = {"test_labels": "labels" if results else ""}
-        return dataclasses.replace(nothing, runtimes=results, deployed=dict.fromkeys(request.runtimes), **known)
-
-    monkeypatch.setattr(bench.measure, "ask", ask)
-
-
-def test_a_runtime_that_kills_its_process_takes_no_other_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    answering(monkeypatch, lambda request: "deadly" in getattr(request, "runtimes", ()))
-    row = measured(Path("any.nnc"), runtimes=("deadly", "eager"))
-    assert [result.status for result in row.runtimes] == ["failed", "ok"]
-    assert "SIGSEGV" in row.runtimes[0].reason
-    assert row.test_labels == "labels"
-    assert found(row.runtimes[1], "peak_memory")
-    assert not found(row.runtimes[0], "peak_memory")
-
-
-def test_a_process_that_dies_whatever_runs_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    answering(monkeypatch, lambda request: True)
-    with pytest.raises(MeasureError, match="SIGSEGV"):
-        measured(Path("any.nnc"))
-
-
-def test_a_memory_pass_that_dies_leaves_the_rest_and_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
-    answering(monkeypatch, lambda request: isinstance(request, MemoryRequest) and request.runtime == "deadly")
-    deadly, eager = measured(Path("any.nnc"), runtimes=("deadly", "eager")).runtimes
-    assert (deadly.status, found(deadly, "peak_memory")) == ("ok", [])
-    assert deadly.reason == "no memory: the measuring process was killed by SIGSEGV: it said nothing"
-    assert found(eager, "peak_memory")
-
-
-def test_a_file_that_is_gone_is_the_persons_to_mend(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"gone\.nnc"):
-        measured(tmp_path / "gone.nnc")
-
-
-@pytest.mark.parametrize(
-    ("stated", "complaint"),
-    [
-        ({"mean": [0.5, 0.1]}, r"mean .*, the file was made for 0.5, 0.1"),
-        ({"std": [1.0]}, "standard deviation"),
-        ({"classes": 8}, "classes 7, the file was made for 8"),
-        ({"input_shape": [2, 8, 9]}, "input shape 2, 8, 8, the file was made for 2, 8, 9"),
-    ],
-)
-def test_another_data_set_than_the_files_is_refused(stated: dict[str, Any], complaint: str, tmp_path: Path) -> None:
-    metadata = artifact.read_metadata(written(tmp_path / "case.nnc", network(), **stated))
-    with pytest.raises(ValueError, match=complaint):
-        score.open_data(DATA, metadata)
-
-
-def test_an_unknown_runtime_is_named_with_its_neighbour(files: tuple[Path, Path], tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="unknown runtime 'egaer': did you mean 'eager'"):
-        scored_here(files[0], tmp_path, "egaer")
 
 
 # Memory follows the file

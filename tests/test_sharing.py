@@ -22,10 +22,10 @@ from methods.quantization import PTQ
 from methods.sharing import Binary, Cluster, Ternary
 from methods.spectral import DCT
 from tests.drawing import drawn
+from tests.measure_example import network as example
+from tests.measure_example import opened, written
 from tests.quantization_example import KINDS, Depthwise, Plain, Residual, images, network, task, train_a_little
 from tests.sharing_example import SHARING, compressed, idle, read_back
-from tests.test_measure import network as example
-from tests.test_measure import opened, written
 
 # The file
 
