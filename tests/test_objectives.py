@@ -14,6 +14,7 @@ from baselines.data import load
 from baselines.training import Recipe, train
 from methods.base import Objective, Refused
 from methods.graph import trace
+from tests.interruption import Killed, killed_after
 
 RECIPE = Recipe(batch_size=16, lr=0.1, precision="fp32")
 
@@ -53,25 +54,20 @@ def same(one, two):
     return all(torch.equal(tensor, two.state_dict()[name]) for name, tensor in one.state_dict().items())
 
 
-class Killed(Exception):
-    pass
-
-
 @pytest.mark.parametrize("after_batches", [3, 7, 11])
 def test_a_run_with_an_objective_resumes_bit_for_bit_with_what_it_trains_beside(data, tmp_path, after_batches):
     alone, whole = network(), Reconstruct()
     expected = run(alone, data, objective=whole, subset=0.6)
-    count = 0
-
-    def kill(*_):
-        nonlocal count
-        count += 1
-        if count == after_batches:
-            raise Killed
-
     snapshot = tmp_path / "run.pt"
     with pytest.raises(Killed):
-        run(network(), data, objective=Reconstruct(), subset=0.6, snapshot=snapshot, on_batch=kill)
+        run(
+            network(),
+            data,
+            objective=Reconstruct(),
+            subset=0.6,
+            snapshot=snapshot,
+            on_batch=killed_after(after_batches),
+        )
     resumed, again = network(), Reconstruct()
     logs = run(resumed, data, objective=again, subset=0.6, snapshot=snapshot)
     assert same(alone, resumed)

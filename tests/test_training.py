@@ -17,6 +17,7 @@ from baselines.precision import uses_bf16
 from baselines.training import Diverged, Recipe, default_recipe, evaluate, learning_rate, make_optimizer, train
 from methods.graph import trace
 from methods.layers import Mask, constrain
+from tests.interruption import Killed, killed_after
 
 RECIPE = Recipe(batch_size=16, lr=0.1, precision="fp32")
 
@@ -98,24 +99,12 @@ def test_the_global_generator_neither_matters_nor_moves(data):
     assert not same(one, three)
 
 
-class Killed(Exception):
-    pass
-
-
 @pytest.mark.parametrize("after_batches", [1, 5, 6, 7, 13, 17])
 def test_a_run_killed_anywhere_and_resumed_equals_one_left_alone(data, tmp_path, after_batches):
     alone, snapshot = network(dropout=0.3), tmp_path / "deep" / "run.pt"
     expected = run(alone, data)
-    count = 0
-
-    def kill(*_):
-        nonlocal count
-        count += 1
-        if count == after_batches:
-            raise Killed
-
     with pytest.raises(Killed):
-        run(network(dropout=0.3), data, snapshot=snapshot, on_batch=kill)
+        run(network(dropout=0.3), data, snapshot=snapshot, on_batch=killed_after(after_batches))
     resumed, told = network(dropout=0.3), []
     logs = run(resumed, data, snapshot=snapshot, on_epoch=told.append)
     assert same(alone, resumed)
