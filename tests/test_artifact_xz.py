@@ -136,3 +136,26 @@ def test_a_large_network_is_seen_for_its_version_by_its_first_bytes(tmp_path):
     model = trace(nn.Sequential(nn.Flatten(), nn.Linear(300, 300)))
     artifact.save(model, tmp_path / "large.nnc", {}, "xz")
     assert not artifact.is_of_another_version(tmp_path / "large.nnc")
+
+
+@pytest.mark.parametrize("size", [0, 1, 99, 100, 101, 200, 1234])
+def test_blocks_of_a_large_file_are_streams_that_the_command_reads(size, monkeypatch):
+    monkeypatch.setattr(xz, "BLOCK", 4096)  # the least dictionary
+    data = random.Random(size).randbytes(41 * size)
+    packed = xz.pack(data)
+    assert packed.count(xz.MAGIC) == max(1, -(-len(data) // 4096))
+    assert lzma.decompress(packed, format=lzma.FORMAT_XZ) == data == xz.unpack(packed, len(data))
+    if data:
+        with pytest.raises(ValueError, match=f"stands for more than {len(data) - 1} bytes"):
+            xz.unpack(packed, len(data) - 1)
+        with pytest.raises(ValueError, match=r"cut off|damaged"):
+            xz.unpack(packed[:-1], len(data))
+
+
+def test_streams_that_are_no_whole_block_may_not_be_followed():
+    """A file of a million empty streams would cost a copy of the rest for each."""
+    empty = xz.pack(b"")
+    with pytest.raises(ValueError, match="bytes follow"):
+        xz.unpack(empty * 100_000, 10**6)
+    with pytest.raises(ValueError, match="bytes follow"):
+        xz.unpack(xz.pack(b"x" * 99) + xz.pack(b"x"), 10**6)
