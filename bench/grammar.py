@@ -17,7 +17,7 @@ import dataclasses
 import itertools
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -27,6 +27,9 @@ from methods.base import ChainTexts, CompressionMethod, NetName, TeacherName, Wr
 from methods.quoting import quoted, split, unquoted
 
 Methods = Mapping[str, type[CompressionMethod]]
+
+
+_OF_NAMES = (NetName, TeacherName, ChainTexts)  # kinds of values in which / and : are usual
 
 
 @dataclass(frozen=True)
@@ -106,11 +109,16 @@ def _expand(text: str, names: _Names) -> list[Stage]:
         if not equals:
             raise UsageError(f"{setting!r} in {text!r} is not key=value: write {name}:{key or 'key'}=value")
         if key not in hints:
-            hint = nearest(key, hints) if hints else "it has none"
-            raise UsageError(f"{name} has no hyperparameter {key!r}: {hint}")
+            offered = hints if kind.trains else own
+            hint = nearest(key, offered) if offered else "it has none"
+            apart = "" if hint.startswith("did you mean") else _quotes_needed(name, values, hints)
+            raise UsageError(f"{name} has no hyperparameter {key!r}: {hint}{apart}")
         if key in values:
             raise UsageError(f"{key} is set twice in {text!r}: for one row each write {key}=a/b")
-        values[key] = [value for part in _split(typed, "/")
+        parts = _split(typed, "/")
+        if hints[key] in _OF_NAMES and not all(part.strip() for part in parts):
+            raise UsageError(f"{typed!r} of {name}:{key} has an empty name{_quotes_needed(name, (key,), hints)}")
+        values[key] = [value for part in parts
                        for value in _values(part.strip(), hints[key], f"{name}:{key}", names.networks)]  # fmt: skip
     defaults = {"layers": layers} if "layers" in own and "layers" not in values else {}
     stages = []
@@ -133,6 +141,12 @@ def _expand(text: str, names: _Names) -> list[Stage]:
         contents += [content for chain in named for content in chain.contents]
         stages.append(Stage(name, method, label, tuple(contents), named))
     return stages
+
+
+def _quotes_needed(name: str, keys: Iterable[str], hints: Mapping[str, Any]) -> str:
+    """What to do where a name may have been taken apart: by a / into several, by a : into the next hyperparameter."""
+    last = next((key for key in reversed(tuple(keys)) if hints[key] in _OF_NAMES), None)
+    return f"; what {last}= takes goes in quotes where it holds / or :, as in {name}:{last}='...'" if last else ""
 
 
 def _wrapper(kind: type[CompressionMethod], methods: Methods) -> type[Wrapper] | None:

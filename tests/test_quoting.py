@@ -1,5 +1,7 @@
 """Texts in texts: whatever a value holds, quoting it and reading it back gives it again, to any depth."""
 
+import re
+
 import pytest
 
 from baselines.errors import UsageError
@@ -107,3 +109,27 @@ def test_impossible_members_and_orders_are_told_when_the_command_is_read(typed, 
 @pytest.mark.parametrize("typed", ["ensemble:of='ptq,dense'+distill:teacher=input+ptq", "ensemble:of='prune,dct'+ptq"])
 def test_what_was_done_before_another_network_was_put_in_place_is_nothing_to_those_that_follow(typed):
     assert len(parse_chains(typed, METHODS)) == 1
+
+
+@pytest.mark.parametrize(
+    ("typed", "told"),
+    [
+        ("distill:teacher=/tmp/x.nnc", "distill:teacher='...'"),
+        ("distill:teacher=runs/x.nnc/", "distill:teacher='...'"),
+        ("ensemble:of=prune:sparsity=0.5", "ensemble:of='...'"),
+    ],
+)
+def test_a_name_that_was_taken_apart_is_told_to_go_in_quotes(typed, told):
+    with pytest.raises(UsageError, match=re.escape(told)):
+        parse_chains(typed, METHODS)
+
+
+def test_a_slip_in_a_key_is_no_name_taken_apart_and_a_lesson_is_offered_to_who_trains_alone():
+    for typed, offered in (("distill:student=student1:alhpa=1", "'alpha'?"), ("ensemble:off=1", "'of'?")):
+        with pytest.raises(UsageError) as caught:
+            parse_chains(typed, METHODS)
+        assert str(caught.value).endswith(offered)
+    for typed, taught in (("ensemble:zzzzz=1", False), ("qat:zzzzz=1", True)):
+        with pytest.raises(UsageError) as caught:
+            parse_chains(typed, METHODS)
+        assert ("temperature" in str(caught.value)) is taught
