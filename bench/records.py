@@ -21,7 +21,7 @@ ALIKE = 0.995  # share of test predictions in common from which on two runtimes 
 Status = Literal["ok", "failed", "refused"]
 # Why a row is there: asked for, or added to be compared with. "longer": dense, trained for as many extra epochs;
 # "small": a narrower dense network of the same bytes; "random": pruned at random at the same layer-wise rates; "half":
-# 16-bit dense; "xz": the dense file by a general compressor; "untaught": the student without its teacher; "part": a
+# 16-bit dense; "xz": the dense file by a general compressor; "untaught": the same without its teacher; "part": a
 # method of a chain alone; "order": a chain in another order.
 Role = Literal["asked", "longer", "small", "random", "half", "xz", "untaught", "part", "order"]
 Record = TypeVar("Record")

@@ -41,8 +41,8 @@ PAYS_RULE = (
     "bits or its xz file."
 )
 TAUGHT_RULE = (
-    "A teacher adds something where the 95 % interval of the difference between the student that had one and the same "
-    "student without leaves zero out."
+    "A teacher adds something where the 95 % interval of the difference between the row that had one and the same row "
+    "without leaves zero out."
 )
 DOMINATED_RULE = (
     "A row is dominated where a row on the Pareto front, or a control, has no larger file and is more accurate, the "
@@ -98,7 +98,7 @@ def pays_sentences(records: Sequence[RunRecord]) -> list[str]:
 
 
 def taught_sentences(records: Sequence[RunRecord]) -> list[str]:
-    """A sentence for each taught student that has its untaught one beside it, by TAUGHT_RULE."""
+    """A sentence for each taught row that has its untaught one beside it, by TAUGHT_RULE."""
     rows = rows_of(records)
     words = {
         BETTER: "the teacher adds {} points",

@@ -189,6 +189,10 @@ def test_a_row_that_was_typed_without_its_teacher_is_the_control_of_the_taught_o
     assert roles_of(records, control) == roles_of(records, other) == set()
 
 
+def test_the_untaught_row_need_not_be_a_student() -> None:
+    assert "the same without its teacher" in controls_section(controlled())
+
+
 def test_refused_controls_are_told_once_with_their_reason_and_seeds() -> None:
     records = controlled((0, 1, 2))
     ((role, reason, of),) = refused(records)

@@ -107,6 +107,7 @@ def test_scans_that_cannot_be_are_told_in_one_line(text, words):
         ("student1:dropout=1", r"dropout in \[0, 1\)"),
         ("student1:hidden=3", "no option 'hidden'"),
         ("studnt1", "did you mean 'student1'"),
+        ("student9", "the named students are student_base, student1, student2"),
     ],
 )
 def test_students_that_cannot_be_say_why(spec, words):

@@ -100,6 +100,8 @@ def _make(spec: NetSpec, classes: int, input_shape: tuple[int, int, int], pretra
 
 
 def _suggestion(name: str, of_torchvision: list[str]) -> str:
+    if name.rstrip("0123456789") == "student":
+        return f"the named students are {', '.join(students.STUDENTS)}"
     found = nearest(name, [*NETS, *of_torchvision])
     if found.startswith("did you mean"):
         return found
