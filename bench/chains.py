@@ -28,6 +28,11 @@ class Stage:
         return ":".join([self.name, *(f"{key}={value}" for key, value, _ in _settings(self.method))])
 
     @property
+    def settings(self) -> dict[str, str]:
+        """Every hyperparameter's value as text, of a wrapper too."""
+        return {key: value for key, value, _ in _settings(self.method)}
+
+    @property
     def typed(self) -> frozenset[str]:
         """The fields that were set."""
         return frozenset(part.partition("=")[0] for part in split(self.label, ":")[1:])

@@ -20,11 +20,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, cast
 
 from baselines.training import Recipe
-from bench.chains import Chain, impossible, stage_of
+from bench.chains import Chain, Stage, impossible, stage_of
 from bench.grammar import Methods
 from bench.plan import Row
 from bench.records import Role
-from methods.base import Effect
+from methods.base import CompressionMethod, Effect
 from methods.quoting import quoted
 
 _MOST_SMALL, _MOST_OWN, _MOST_PARTS = 4, 12, 12
@@ -109,10 +109,19 @@ def _own(chains: Sequence[Chain]) -> Iterator[Row]:
     for chain in chains:
         for index, stage in enumerate(chain.stages):
             for role, method in stage.method.controls().items():
-                other = stage_of(stage.name, method, *stage.chains, contents=stage.contents)
+                other = stage_of(stage.name, method, *stage.chains, contents=_remaining(stage, method))
                 makes = method.effect is Effect.MAKES_NETWORK  # whatever was before it
                 control = Chain((*(() if makes else chain.stages[:index]), other, *chain.stages[index + 1 :]))
                 yield Row(control, cast(Role, role), (chain.text,), impossible(control) or "")
+
+
+def _remaining(stage: Stage, method: CompressionMethod) -> tuple[str, ...]:
+    """Of what the stage's settings hang on, that of settings which `method` has as well, with the same value."""
+    before, now = stage.settings, dataclasses.replace(stage, method=method).settings
+    same = {key for key, value in now.items() if before.get(key) == value}
+    inner = tuple(content for chain in stage.chains for content in chain.contents)
+    own = stage.contents[: len(stage.contents) - len(inner)]
+    return (*(content for content in own if content.partition(" ")[0] in same), *inner)
 
 
 def _parts(chains: Sequence[Chain]) -> Iterator[Row]:

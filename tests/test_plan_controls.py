@@ -86,6 +86,25 @@ def test_controls_run_in_the_first_runtime_and_parts_in_all():
     assert {runtimes[role] for role in ("longer", "small", "half", "xz", "random")} == {("eager",)}
 
 
+def test_a_changed_teacher_changes_nothing_of_the_row_without_it():
+    """Both the student's file and the teacher's, of which only the student's is the control's."""
+    (chain,) = chains("distill:teacher='a.nnc':student='b.py:net'")
+    (typed,) = chains("distill:student='b.py:net':loss=none")
+    ids = set()
+    for teacher in ("one", "two"):
+        stage = dataclasses.replace(chain.stages[0], contents=("student s", f"teacher {teacher}"))
+        rows, _ = controls_of([Chain((stage,))], METHODS, RECIPE)
+        (untaught,) = (row.chain.stages[0] for row in rows if row.role == "untaught")
+        assert untaught.contents == ("student s",)
+        ids.add(SOURCE.stage_id("before", untaught, 0))
+    ids.add(SOURCE.stage_id("before", dataclasses.replace(typed.stages[0], contents=("student s",)), 0))
+    assert len(ids) == 1
+    (taught,) = chains("qat:teacher='a.nnc'")
+    stage = dataclasses.replace(taught.stages[0], contents=("teacher one",))
+    rows, _ = controls_of([Chain((stage,))], METHODS, RECIPE)
+    assert [row.chain.stages[0].contents for row in rows if row.role == "untaught"] == [()]
+
+
 def test_longer_takes_the_smallest_the_commonest_and_the_largest_number_of_epochs():
     typed = "ptq,prune,dct,prune+qat,prune:sparsity=0.9:schedule=iterative,ensemble"
     assert labels(typed, "longer") == ["longer:extra=4", "longer:extra=60"]
