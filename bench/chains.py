@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from methods.base import CompressionMethod, Pipeline, Wrapper, standing
@@ -79,6 +79,14 @@ class Chain:
     def epochs(self, finetune_epochs: int, dense_epochs: int) -> int:
         """Epochs beyond the dense network's."""
         return sum(stage.epochs(finetune_epochs, dense_epochs) for stage in self.stages)
+
+
+def all_stages(chains: Iterable[Chain]) -> Iterator[Stage]:
+    """Every stage of the chains, and of the chains that its settings name."""
+    for chain in chains:
+        for stage in chain.stages:
+            yield stage
+            yield from all_stages(stage.chains)
 
 
 def stage_of(name: str, method: CompressionMethod, *chains: Chain, contents: tuple[str, ...] = ()) -> Stage:

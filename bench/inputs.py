@@ -15,7 +15,7 @@ from baselines.data import ImageData
 from baselines.errors import UsageError, nearest
 from baselines.training import Recipe, default_recipe
 from bench.cache import StageCache
-from bench.chains import Chain
+from bench.chains import Chain, all_stages
 from bench.controls import controls_of, orders_of
 from bench.estimate import Sizes
 from bench.grammar import Methods, parse_chains
@@ -70,7 +70,11 @@ def make_job(command: Command, methods: Methods, complain: Callable[[str], None]
         return found[0]
 
     def chains_of(text: str) -> tuple[Chain, ...]:
-        return parse_chains(text, methods, options.layers, naming)
+        found = parse_chains(text, methods, options.layers, naming)
+        for stage in all_stages(found):
+            if why := stage.method.unsuited(lambda net: make_network(net, 0)):
+                raise UsageError(f"{stage.label}: {why}")
+        return found
 
     naming = Naming(data, make_network, source_of)
     chains = chains_of(options.methods)

@@ -15,10 +15,11 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal, NewType
 
+from torch import nn
 from torch.fx import GraphModule
 
 from methods.effects import WHY_NOT_AFTER, Effect
@@ -75,6 +76,13 @@ class CompressionMethod(ABC):
 
     def unsupported(self, model: GraphModule) -> str | None:
         """The reason why `model` cannot be compressed in this way, or None."""
+        return None
+
+    def unsuited(self, build: Callable[[str], nn.Module]) -> str | None:
+        """The reason why a network that its settings name does not suit it, or None; asked before anything is trained.
+
+        build: makes a network by its `NetName`, untrained.
+        """
         return None
 
     def check(self, model: GraphModule) -> None:

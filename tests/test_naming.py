@@ -76,6 +76,14 @@ def test_mistakes_are_told_when_the_command_is_read(tmp_path, chains, says):
     assert not (tmp_path / "cache").exists()
 
 
+@pytest.mark.parametrize("chain", ["{}", "{}+prune", "ensemble:of='dense,{}'"])
+def test_dropout_of_a_student_without_any_is_told_when_the_command_is_read(tmp_path, chain):
+    with pytest.raises(UsageError, match="lenet has no dropout layers"):
+        job_of(tmp_path, chain.format("distill:student=lenet:dropout=0.2"))
+    assert job_of(tmp_path, chain.format("distill:student=student4:dropout=0.2"))
+    assert job_of(tmp_path, chain.format("distill:student=lenet"))
+
+
 def test_a_scan_is_a_row_for_each_student_that_is_small_enough_on_these_images(tmp_path):
     job = job_of(tmp_path, "distill:student='student:widths=4-6/4/64-64:kernel=3/1:under=600'+ptq")
     assert [case.label for case in job.plan.cases] == [

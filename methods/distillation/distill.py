@@ -11,7 +11,7 @@ Fails    a student too small for the teacher's finer distinctions gains little; 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -73,6 +73,11 @@ class Distill(CompressionMethod):
     def unsupported(self, model: GraphModule) -> str | None:
         return self.teaching.unsupported()
 
+    def unsuited(self, build: Callable[[str], nn.Module]) -> str | None:
+        return (
+            None if self.dropout is None or _dropouts(build(self.student)) else _no_dropout(self.student, self.dropout)
+        )
+
     def cannot_follow(self, earlier: CompressionMethod) -> str | None:
         if self.teacher == "input":
             return None
@@ -91,8 +96,16 @@ class Distill(CompressionMethod):
 
 
 def _set_dropout(student: nn.Module, probability: float, name: str) -> None:
-    layers = [layer for layer in student.modules() if isinstance(layer, nn.Dropout)]
+    layers = _dropouts(student)
     if not layers:
-        raise Refused(f"{name} has no dropout layers, so dropout={probability} would change nothing: leave it out")
+        raise Refused(_no_dropout(name, probability))
     for layer in layers:
         layer.p = probability
+
+
+def _dropouts(student: nn.Module) -> list[nn.Dropout]:
+    return [layer for layer in student.modules() if isinstance(layer, nn.Dropout)]
+
+
+def _no_dropout(name: str, probability: float) -> str:
+    return f"{name} has no dropout layers, so dropout={probability} would change nothing: leave it out"
