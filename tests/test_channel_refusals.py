@@ -19,6 +19,10 @@ from tests.channels_example import IMAGES, SHAPE, Plain, Wide, cut, network, tas
 pytest.importorskip("torch_pruning")
 
 
+# Why these cannot follow a cut
+OTHER_NETWORK = "it would start from another network"
+AFTER = dict.fromkeys(("distill", "ensemble", "small"), OTHER_NETWORK) | {"longer": "it trains the dense network on"}
+
 # Files, chains, refusals
 
 
@@ -33,12 +37,17 @@ def test_a_cut_network_is_written_and_read(tmp_path):
 
 
 @pytest.mark.parametrize("name", sorted(METHODS))
-def test_channels_are_cut_before_anything_else(name):
-    first, other = Prune(pattern="channels"), METHODS[name]()
-    assert first.effect is Effect.REMOVES_CHANNELS
-    Pipeline((first, other))
-    with pytest.raises(ValueError, match="it would cut channels of"):
-        Pipeline((other, first))
+def test_channels_are_cut_before_anything_else_but_where_the_network_is_made(name):
+    cutting, other = Prune(pattern="channels"), METHODS[name]()
+    assert cutting.effect is Effect.REMOVES_CHANNELS
+    why_not = {Effect.MAKES_NETWORK: None, Effect.WRITES_FILE: "how the file is written is said last"}
+    reason = why_not.get(other.effect, "it would cut channels of")
+    for stages, refused in ((other, cutting), reason), ((cutting, other), AFTER.get(name)):
+        if refused is None:
+            Pipeline(stages)
+        else:
+            with pytest.raises(ValueError, match=refused):
+                Pipeline(stages)
 
 
 def test_the_network_of_the_contract_is_cut():
