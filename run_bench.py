@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -100,7 +99,7 @@ def _problems(records: Sequence[RunRecord]) -> list[str]:
 
 
 def _title(records: Sequence[RunRecord]) -> str:
-    return f"{records[0].net} on {records[0].dataset}"
+    return ", ".join(dict.fromkeys(f"{one.net} on {one.dataset}" for one in records))
 
 
 def show_plan(command: Command, console: Console) -> int:
@@ -150,17 +149,20 @@ def show_list(command: Command, console: Console) -> int:
 
 
 def report(command: Command, console: Console) -> int:
-    """Draws a run's tables and figures again from its records."""
+    """Draws a run's tables and figures again from its records, or those of several runs as one."""
     import reports
 
-    assert command.target
+    out = command.options.out
     try:
-        records, typed = reports.load_run(command.target)
-        reports.draw(records, command.target, title=_title(records), command=typed)
+        folder = reports.join(command.targets, out) if out else command.targets[0]
+        records, typed = reports.load_run(folder)
+        reports.draw(records, folder, title=_title(records), command=typed)
     except ValueError as error:  # a damaged file of the run
         raise UsageError(str(error)) from error
+    except OSError as error:
+        raise UsageError(f"{error.filename} cannot be written: {error.strerror}") from error
     console.print(reports.terminal_table(records, console.width))
-    console.print(f"report: {command.target / 'report.md'}", soft_wrap=True)
+    console.print(f"report: {folder / 'report.md'}", soft_wrap=True)
     return OK
 
 
@@ -168,16 +170,14 @@ def evaluate(command: Command, console: Console) -> int:
     """Scores and times one artifact again, in a fresh process, from the file alone."""
     from bench.evaluate import evaluate_file
 
-    assert command.target
-    return evaluate_file(Path(command.target), command.options, console)
+    return evaluate_file(command.targets[0], command.options, console)
 
 
 def export(command: Command, console: Console) -> int:
     """Writes one artifact in another tool's format, and scores what was written."""
     from bench.exporting.command import export_file
 
-    assert command.target
-    return export_file(Path(command.target), command.options, console)
+    return export_file(command.targets[0], command.options, console)
 
 
 if __name__ == "__main__":

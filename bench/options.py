@@ -146,14 +146,19 @@ class Command:
 
     options: Options
     action: str  # "run", "plan", "list", "report", "evaluate", "export"
-    target: Path | None = None  # the run's folder, or the artifact
+    targets: tuple[Path, ...] = ()  # the folders of runs, or the artifact
     typed: str = ""  # the command as typed, to be shown in the report
 
 
+_RUN = "RUN"  # an action on it takes several
 _ACTIONS = {
     "plan": (None, "print the cases, what is cached and the estimated time; run nothing", "--plan"),
     "list": (None, "print methods with their hyperparameters, nets, data sets and runtimes", "--list"),
-    "report": ("RUN", "draw a run's tables and figures again, without torch", "--report runs/first"),
+    "report": (
+        _RUN,
+        "draw a run's tables and figures again, without torch; of several runs one report of them all, into --out",
+        "--report runs/first, or --report runs/first runs/second --out runs/both",
+    ),
     "evaluate": (
         "FILE",
         "score and time one artifact again, from the file alone",
@@ -169,7 +174,7 @@ _ACTIONS = {
 # the options that an action takes; all of them where it is not named
 _TAKEN = {
     "list": (),
-    "report": (),
+    "report": ("out",),
     "evaluate": ("data_dir", "device", "threads", "runtimes"),
     "export": ("to", "out", "data_dir", "threads"),
 }
@@ -221,7 +226,8 @@ def parser() -> argparse.ArgumentParser:
     for name, (metavar, help_text, example) in _ACTIONS.items():
         text = f"{help_text}\n  e.g. {example}"
         if metavar:
-            group.add_argument(_flag(name), type=Path, metavar=metavar, help=text)
+            count = "+" if metavar == _RUN else 1
+            group.add_argument(_flag(name), type=Path, nargs=count, metavar=metavar, help=text)
         else:
             group.add_argument(_flag(name), action="store_true", help=text)
     return made
@@ -249,8 +255,10 @@ def parse_command(arguments: Sequence[str]) -> Command:
         raise UsageError(f"--{action} does not go with {_flag(idle[0])}: {only}")
     known = {option.name: option for option in dataclasses.fields(Options)}
     options = Options(**{name: _parsed(known[name], value) for name, value in values.items()})
-    target = getattr(typed, action) if action in ("report", "evaluate", "export") else None
-    return Command(options, action, target, shlex.join(["python", "run_bench.py", *arguments]))
+    targets = tuple(getattr(typed, action)) if action in ("report", "evaluate", "export") else ()
+    if action == "report" and len(targets) > 1 and not options.out:
+        raise UsageError("--report of several runs makes a folder of its own: add --out FOLDER")
+    return Command(options, action, targets, shlex.join(["python", "run_bench.py", *arguments]))
 
 
 def _parsed(option: dataclasses.Field[Any], value: Any) -> Any:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.records import RunRecord, read_record
+from bench.records import RunRecord
 from reports.chain_gains import chains_csv, gains
 from reports.figures import draw_figures
 from reports.ledger import ledger_frame
+from reports.loading import load_run
 from reports.marks import line_marks, marked
 from reports.matched import matched_section
 from reports.page import page
@@ -20,8 +20,9 @@ from reports.search_page import search_csv, search_section
 from reports.steps_page import steps_csv
 from reports.style import write_whole
 from reports.table import csv_text, latex_summary, latex_table, markdown_summary, markdown_table, terminal_table
+from reports.together import join
 
-__all__ = ["draw", "load_run", "terminal_table"]
+__all__ = ["draw", "join", "load_run", "terminal_table"]
 
 
 def draw(records: Sequence[RunRecord], folder: Path, *, title: str, command: str) -> list[Path]:
@@ -51,27 +52,3 @@ def draw(records: Sequence[RunRecord], folder: Path, *, title: str, command: str
     choice = matched_section(records, folder) + search_section(records, folder)
     text = page(records, title=title, command=command, choice=choice)
     return [*paths, write_whole(folder / "report.md", text.encode("utf-8"))]
-
-
-def load_run(folder: Path) -> tuple[list[RunRecord], str]:
-    """The records of a run's folder in plan order, as far as they exist, and the command that made them.
-
-    Raises:
-        ValueError: the folder is not a run, or has no record yet; the message lists what was looked for.
-        RecordError (a ValueError): a record is damaged or of another schema.
-    """
-    plan = folder / "plan.json"
-    if not plan.is_file():
-        what = "there is no such folder" if not folder.is_dir() else "it is not the folder of a run"
-        raise ValueError(f"{folder}: {what}; looked for {plan}: pass the folder that a run was given as --out")
-    try:
-        data = json.loads(plan.read_text(encoding="utf-8"))
-        command, cases = str(data["command"]), [str(case) for case in data["cases"]]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{plan} is damaged ({error!r}): run the command again with the same --out") from error
-    paths = [folder / "records" / f"{case}.json" for case in cases]
-    found = [path for path in paths if path.is_file()]
-    if not found:
-        looked = ", ".join(str(path) for path in paths) or "none, the plan has no cases"
-        raise ValueError(f"{folder} has no record yet; looked for {looked}: finish the run first, type: {command}")
-    return [read_record(path) for path in found], command

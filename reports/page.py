@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from bench.records import RunRecord
@@ -13,13 +13,14 @@ from reports.chains_page import chains_section
 from reports.checklist_page import checklist_section
 from reports.controls_page import controls_section
 from reports.crowd import LISTED, is_crowd, left_out, listed, named, shared_reasons
+from reports.figures import name_of
 from reports.findings import behind_dense, cannot_be_told_apart, drifting, reasons, unstable_timings
 from reports.ledger import ledger_section
 from reports.marks import line_marks, marked
 from reports.pairs_page import pairs_section, seeds_bound
 from reports.reasons_page import reasons_section
 from reports.roles import ASKED, WHAT, asked, beside
-from reports.rows import DENSE, dense_first, extra_epochs, frame, several_seeds, summary
+from reports.rows import DENSE, by_place, dense_first, extra_epochs, frame, several_seeds, summary
 from reports.steps_page import steps_section
 from reports.sweep_page import sweep_section
 from reports.table import markdown_summary, markdown_table
@@ -53,11 +54,35 @@ def page(records: Sequence[RunRecord], *, title: str, command: str, choice: str 
         parts.append("Mean, sample standard deviation, and Student's t interval of the mean over the seeds.\n")
         parts.append(f"{seeds_bound(table['seed'].nunique())}\n".lstrip("\n"))
     parts += [pairs_section(own, marks), controls_section(records), chains_section(records)]
-    parts += [ledger_section(own), steps_section(own), reasons_section(own)]
-    parts += ["## Figures\n", *(f"![{text}](figures/{name}.png)\n" for name, text in CAPTIONS.items())]
-    parts += [_dense(own), _findings(own, _unexpected(records))]
+    parts += _of_each(own, lambda rows: ledger_section(rows) + steps_section(rows) + reasons_section(rows))
+    parts += [_figures(records), _dense(own), *_of_each(records, _findings)]
     parts += [_protocol(records), _environment(records), _artifacts(own), checklist_section(records)]
     return "\n".join(part for part in parts if part)
+
+
+def _of_each(records: Sequence[RunRecord], sections: Callable[[Sequence[RunRecord]], str]) -> list[str]:
+    """The sections of each network and data set, whose heads name it where there are several."""
+    places = by_place(records)
+    if len(places) == 1:
+        return [sections(records)]
+    found = []
+    for place, own in places.items():
+        lines = sections(own).split("\n")
+        found.append("\n".join(f"{line}: {markdown(place)}" if line.startswith("## ") else line for line in lines))
+    return found
+
+
+def _figures(records: Sequence[RunRecord]) -> str:
+    places = by_place(records)
+    lines = []
+    for number, place in enumerate(places, start=1):
+        lines += [f"### {markdown(place)}\n"] if len(places) > 1 else []
+        of = f", {place}" if len(places) > 1 else ""
+        lines += [
+            f"![{markdown(text + of)}](figures/{name_of(name, number, len(places))}.png)\n"
+            for name, text in CAPTIONS.items()
+        ]
+    return "\n".join(["## Figures\n", *lines])
 
 
 def _fenced(command: str) -> str:
@@ -105,8 +130,10 @@ def _epochs(records: Sequence[RunRecord]) -> str:
 
 def _dense(records: Sequence[RunRecord]) -> str:
     lines = []
+    several = len(by_place(records)) > 1
     for one in records:
         if one.chain == DENSE and one.status == "ok":
+            place = f"{markdown(f'{one.net} on {one.dataset}')}, " if several else ""
             scores = [
                 f"{percent(r.accuracy.correct / r.accuracy.seen)} % in {markdown(r.runtime)}"
                 for r in one.runtimes
@@ -121,7 +148,7 @@ def _dense(records: Sequence[RunRecord]) -> str:
                 else ", not trained in this run"
             )
             lines.append(
-                f"- seed {one.seed}: {', '.join(scores) or 'not scored'}; "
+                f"- {place}seed {one.seed}: {', '.join(scores) or 'not scored'}; "
                 f"validation {percent(one.validation_accuracy)} %; "
                 f"{one.parameters:,} parameters, {one.macs:,} MACs an image, {one.file_bytes:,} bytes{trained}."
             )
@@ -134,10 +161,11 @@ def _unexpected(records: Sequence[RunRecord]) -> list[RunRecord]:
     return [one for one in records if one.role in (ASKED, "part") or one.status != "refused"]
 
 
-def _findings(records: Sequence[RunRecord], every: Sequence[RunRecord]) -> str:
-    wrong = reasons(every)
+def _findings(every: Sequence[RunRecord]) -> str:
+    records, expected = asked(every), _unexpected(every)
+    wrong = reasons(expected)
     if is_crowd(records) and len(wrong) > LISTED:
-        wrong = [markdown(line) for line in shared_reasons(every)]
+        wrong = [markdown(line) for line in shared_reasons(expected)]
     sections = (
         ("What went wrong", wrong),
         ("Runtimes that compute something else than the stored network", drifting(records)),

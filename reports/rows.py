@@ -52,12 +52,26 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
             lines.append(_summary_line(group, runtime))
     names = [f"{name}_{part}" for name in SUMMARISED for part in ("mean", "std", "low", "high")]
     columns = dict.fromkeys(("method", "runtime", "mark", "control"), TEXT) | dict.fromkeys(("seeds", "ok"), WHOLE)
-    return _typed(lines, columns | {"reason": TEXT} | dict.fromkeys(names, NUMBER) | {"chain": TEXT})
+    places = dict.fromkeys(("chain", "net", "dataset"), TEXT)
+    return _typed(lines, columns | {"reason": TEXT} | dict.fromkeys(names, NUMBER) | places)
 
 
 def several_seeds(table: pd.DataFrame) -> bool:
     """Whether a summary over seeds says more than the lines themselves."""
     return table["seed"].nunique() > 1
+
+
+def several_places(table: pd.DataFrame) -> bool:
+    """Whether there are rows of more than one network and data set."""
+    return len(table[["net", "dataset"]].drop_duplicates()) > 1
+
+
+def by_place(records: Iterable[RunRecord]) -> dict[str, list[RunRecord]]:
+    """The records of each network and data set, by "NET on DATASET", in the order in which these come."""
+    found: dict[str, list[RunRecord]] = {}
+    for one in records:
+        found.setdefault(f"{one.net} on {one.dataset}", []).append(one)
+    return found
 
 
 def dense_first(records: Sequence[RunRecord]) -> list[RunRecord]:
@@ -118,6 +132,7 @@ def _summary_line(group: pd.DataFrame, runtime: str) -> dict[str, object]:
     line: dict[str, object] = {"method": group["method"].iloc[0], "runtime": runtime, "chain": group["chain"].iloc[0]}
     line |= {"seeds": len(group), "ok": len(good), "reason": reasons[0] if reasons else ""}
     line |= {"mark": next((mark for mark in group["mark"] if mark), ""), "control": group["control"].iloc[0]}
+    line |= {"net": group["net"].iloc[0], "dataset": group["dataset"].iloc[0]}
     values = good[list(SUMMARISED)].to_numpy(dtype=float, na_value=math.nan)  # [seeds, quantities]
     for column, name in enumerate(SUMMARISED):
         limits = (0.0, 1.0) if name in SHARES else UNBOUNDED

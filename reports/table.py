@@ -29,7 +29,7 @@ from reports.cells import (
 from reports.crowd import left_out, listed, named, shared_reasons
 from reports.marks import line_marks, marked
 from reports.roles import asked, beside
-from reports.rows import frame, several_seeds, summary
+from reports.rows import frame, several_places, several_seeds, summary
 
 Row = dict[str, Any]
 _TWO_SEEDS = "two seeds bound nothing"  # in place of an interval of twelve times their difference
@@ -106,6 +106,7 @@ def readable(table: pd.DataFrame) -> list[Column]:
         columns.insert(1, Column("control", lambda row: row["control"], text=True))
     if several_seeds(table):
         columns.insert(1, Column("seed", lambda row: str(row["seed"])))
+    columns[1:1] = _places(table)
     optional = {"GPU memory": "gpu_memory_bytes", "energy per image": "energy_j", "top-5": "top5", "mark": "mark"}
     return [one for one in columns if not _empty(table, optional.get(one.heading.split(",")[0]))]
 
@@ -120,6 +121,7 @@ def terminal_table(records: Sequence[RunRecord], width: int = 80) -> Table:
     rows = _rows(summary(table)) if over else _rows(table)
     means = {name: f"{name}_mean" if over else name for name in table.columns}
     columns = _terminal_columns(means, rows, wide=width >= WIDE)
+    columns[1:1] = _places(table)
     interval = f"mean of {table['seed'].nunique()} seeds, ± 95 % of the mean" if over else "± 95 % Wilson"
     reasons = list(dict.fromkeys(f"{row['method']}: {_trouble(row)}" for row in rows if _trouble(row)))
     if over and any(row["ok"] == 2 for row in rows):
@@ -141,7 +143,7 @@ def terminal_table(records: Sequence[RunRecord], width: int = 80) -> Table:
         padding=(0, int(width >= WIDE)),
     )
     for column in columns:
-        whole = column.heading != "method"
+        whole = column.heading not in ("method", "network")
         drawn.add_column(column.heading, justify="left" if column.text else "right", overflow="fold", no_wrap=whole)
     for row in rows:
         drawn.add_row(*[Text(column.cell(row)) for column in columns], style="dim" if row["control"] else "")
@@ -189,6 +191,7 @@ def _summary_columns(seeds: pd.DataFrame) -> list[Column]:
     controls = [Column("control", lambda row: row["control"], text=True)] if seeds["control"].any() else []
     return [
         Column("method", lambda row: row["method"], text=True),
+        *_places(seeds),
         *controls,
         Column("runtime", lambda row: row["runtime"] or MISSING, text=True),
         Column("seeds", lambda row: f"{row['ok']} of {row['seeds']}"),
@@ -202,6 +205,12 @@ def _summary_columns(seeds: pd.DataFrame) -> list[Column]:
         Column("speed-up, batch 32: mean ± std", spread("speedup_b32", 1)),
         Column(f"peak memory, {memory}: mean", _scaled("peak_memory_bytes_mean", memory_factor)),
     ]
+
+
+def _places(table: pd.DataFrame) -> list[Column]:
+    """The column of networks and data sets, where there are several."""
+    column = Column("network", lambda row: f"{row['net']} on {row['dataset']}", text=True)
+    return [column] if several_places(table) else []
 
 
 def _spread(row: Row, name: str, factor: float) -> str:

@@ -200,7 +200,7 @@ def test_a_training_that_diverges_is_a_record_with_its_reason(tmp_path):
         (["--weights", "nowhere.pt"], "there is no weights file nowhere.pt"),
         (["--evaluate", "nowhere.nnc"], "there is no such file"),
         (["--evaluate", "nowhere.nnc", "--net", "lenet"], "--evaluate does not go with --net: it takes --data-dir"),
-        (["--report", "nowhere", "--methods", "dct"], "--report does not go with --methods: it takes no other option"),
+        (["--report", "nowhere", "--methods", "dct"], "--report does not go with --methods: it takes --out"),
         (["--seeds", "99999999999999999999999"], "--seeds cannot be"),
         (["--device", "cpu:"], "--device must be auto, cpu, cuda or cuda:N, got 'cpu:'"),
         (["--weights", __file__, "--net", "lenet"], "is not a readable state dict: write it with torch.save"),

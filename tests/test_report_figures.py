@@ -116,8 +116,8 @@ def check_texts(figure: Figure) -> None:
 def test_no_texts_overlap_or_leave_the_figure(name: str) -> None:
     records = SETS[name]()
     with styled():
-        for figure in figures_of(records).values():
-            check_texts(figure(records))
+        for draw, shown in figures_of(records).values():
+            check_texts(draw(shown))
 
 
 def test_overlapping_and_clipped_texts_are_caught() -> None:
