@@ -151,13 +151,14 @@ class Command:
 
 
 _RUN = "RUN"  # an action on it takes several
+_LONGEST_NAME = 100  # of a folder that is named after several
 _ACTIONS = {
     "plan": (None, "print the cases, what is cached and the estimated time; run nothing", "--plan"),
     "list": (None, "print methods with their hyperparameters, nets, data sets and runtimes", "--list"),
     "report": (
         _RUN,
-        "draw a run's tables and figures again, without torch; of several runs one report of them all, into --out",
-        "--report runs/first, or --report runs/first runs/second --out runs/both",
+        "draw a run's tables and figures again, without torch; of several runs one report of them all (into --out)",
+        "--report runs/first, or --report runs/first runs/second",
     ),
     "evaluate": (
         "FILE",
@@ -257,8 +258,14 @@ def parse_command(arguments: Sequence[str]) -> Command:
     options = Options(**{name: _parsed(known[name], value) for name, value in values.items()})
     targets = tuple(getattr(typed, action)) if action in ("report", "evaluate", "export") else ()
     if action == "report" and len(targets) > 1 and not options.out:
-        raise UsageError("--report of several runs makes a folder of its own: add --out FOLDER")
+        options = dataclasses.replace(options, out=_together(targets))
     return Command(options, action, targets, shlex.join(["python", "run_bench.py", *arguments]))
+
+
+def _together(runs: Sequence[Path]) -> Path:
+    """Where the report of several runs goes: beside the first of them, under all their names."""
+    names = "+".join(run.resolve().name for run in runs)
+    return runs[0].parent / (names if len(names) <= _LONGEST_NAME else f"{names[:_LONGEST_NAME]}-{len(runs)}-runs")
 
 
 def _parsed(option: dataclasses.Field[Any], value: Any) -> Any:
