@@ -11,10 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from baselines.errors import UsageError
 from baselines.training import evaluate
 from bench.environment import environment
 from bench.estimate import Meter, Narrator, cached, plan_seconds
 from bench.files import save_file
+from bench.folders import no_more_room
 from bench.job import Job, begun, finished, to_measure
 from bench.measure import Measured, Server, measure
 from bench.plan import Case
@@ -70,6 +72,8 @@ class Runner:
         except (Refused, UntraceableError) as refusal:
             record = self._unfinished(case, "refused", str(refusal))
         except Exception as error:  # the one broad catch: whatever a case does, the others run
+            if reason := no_more_room(error, (self.job.out, self.job.cache.folder)):
+                raise UsageError(reason) from error
             log = self.job.out / "logs" / f"{case.id}.txt"
             log.parent.mkdir(parents=True, exist_ok=True)
             log.write_text(traceback.format_exc(), encoding="utf-8")
