@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 import re
 import shlex
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -181,6 +182,16 @@ _TAKEN = {
 }
 
 
+_TOGETHER = {  # how several values of an option are written
+    "--methods": "write --methods dct,prune",
+    "--at": "write --at size=8x,drop=1",
+    "--search": 'write --search "size<=200KB,drop<=1"',
+    "--seeds": "write --seeds 0,1,2",
+    "--runtimes": "write --runtimes eager,onnxruntime",
+    "--report": "name all runs after one --report",
+}
+
+
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         unknown = message.removeprefix("unrecognized arguments: ")
@@ -244,6 +255,7 @@ def parse_command(arguments: Sequence[str]) -> Command:
     Raises:
         UsageError: an option or value that cannot be; the message is one line.
     """
+    _check_once(arguments)
     typed = parser().parse_args(arguments)
     action = next((name for name in _ACTIONS if getattr(typed, name)), "run")
     values: dict[str, Any] = read_config(typed.config, _names_of_options()) if typed.config else {}
@@ -260,6 +272,15 @@ def parse_command(arguments: Sequence[str]) -> Command:
     if action == "report" and len(targets) > 1 and not options.out:
         options = dataclasses.replace(options, out=_together(targets))
     return Command(options, action, targets, shlex.join(["python", "run_bench.py", *arguments]))
+
+
+def _check_once(arguments: Sequence[str]) -> None:
+    """Raises `UsageError` where an option is given twice: the first one would be dropped without a word."""
+    flags = Counter(text.partition("=")[0] for text in arguments if text.startswith("--"))
+    for flag, count in flags.items():
+        if count > 1:
+            how = _TOGETHER.get(flag, "leave one out")
+            raise UsageError(f"{flag} is given {'twice' if count == 2 else f'{count} times'}: {how}")
 
 
 def _together(runs: Sequence[Path]) -> Path:
