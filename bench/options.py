@@ -6,7 +6,6 @@ import argparse
 import dataclasses
 import re
 import shlex
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -275,12 +274,12 @@ def parse_command(arguments: Sequence[str]) -> Command:
 
 
 def _check_once(arguments: Sequence[str]) -> None:
-    """Raises `UsageError` where an option is given twice: the first one would be dropped without a word."""
-    flags = Counter(text.partition("=")[0] for text in arguments if text.startswith("--"))
-    for flag, count in flags.items():
-        if count > 1:
-            how = _TOGETHER.get(flag, "leave one out")
-            raise UsageError(f"{flag} is given {'twice' if count == 2 else f'{count} times'}: {how}")
+    """Raises `UsageError` where an option of several values is given twice: the first ones would be dropped without a
+    word. Of the others the last one holds, as is usual."""
+    flags = [text.partition("=")[0] for text in arguments]
+    for flag, how in _TOGETHER.items():
+        if flags.count(flag) > 1:
+            raise UsageError(f"{flag} is given twice: {how}")
 
 
 def _together(runs: Sequence[Path]) -> Path:
