@@ -13,6 +13,7 @@ from baselines.errors import UsageError
 from bench.measure.process import TRAINING_VARIABLES
 from bench.options import Command, parse_command
 from bench.records import RunRecord
+from bench.supervisor import command_of, follow_supervisor, is_supervised, supervise
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -202,7 +203,21 @@ def export(command: Command, console: Console) -> int:
     return export_file(command.targets[0], command.options, console)
 
 
+def _main(arguments: Sequence[str]) -> int:
+    """As `main`, a run in a process of its own."""
+    try:
+        runs = parse_command(arguments).action == "run"
+    except UsageError:  # `main` says it
+        runs = False
+    if not runs or is_supervised():
+        if runs:
+            follow_supervisor()
+        return main(arguments)
+    console = Console(highlight=False)
+    return supervise(command_of(arguments), lambda text: console.print(text, markup=False, soft_wrap=True))
+
+
 if __name__ == "__main__":
     for name, value in TRAINING_VARIABLES.items():  # before anything imports torch
         os.environ.setdefault(name, value)
-    sys.exit(main())
+    sys.exit(_main(sys.argv[1:]))

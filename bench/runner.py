@@ -23,6 +23,7 @@ from bench.plan import Case
 from bench.progress import Watcher
 from bench.records import RunRecord, write_record
 from bench.stages import stages
+from bench.supervisor import begin, why_blamed
 from methods.base import Refused
 from methods.graph import UntraceableError
 
@@ -65,10 +66,12 @@ class Runner:
         return now
 
     def _attempt(self, case: Case) -> RunRecord:
+        begin(case.id)
         try:
             if case.refusal:
                 raise Refused(case.refusal)
-            record = self._run_case(case)
+            why = why_blamed(case.id)
+            record = self._unfinished(case, "failed", why) if why else self._run_case(case)
         except (Refused, UntraceableError) as refusal:
             record = self._unfinished(case, "refused", str(refusal))
         except Exception as error:  # the one broad catch: whatever a case does, the others run
@@ -80,6 +83,7 @@ class Runner:
             reason = f"{type(error).__name__}: {' '.join(str(error).split())}"[:500]
             record = self._unfinished(case, "failed", f"{reason} (details in logs/{log.name})")
         write_record(record, self.job.record_path(case))
+        begin("")
         return record
 
     def _unfinished(self, case: Case, status: Any, reason: str) -> RunRecord:
