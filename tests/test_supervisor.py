@@ -160,10 +160,12 @@ def test_a_run_whose_process_is_killed_goes_on_without_that_case(tmp_path):
         said = ""
         for text in process.stdout:
             said += text
-            if text.startswith("[1/3]"):  # dense is done
+            if text.startswith("[1/3]") and "correct" in text:  # dense is done
                 children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
                 assert len(children) == 1
                 time.sleep(0.3)  # the next case has begun
+                most = Path(f"/proc/{process.pid}/status").read_text().partition("VmHWM:")[2].split()[0]
+                assert int(most) < 100_000, "kB: it has no part in the work"
                 os.kill(int(children[0]), signal.SIGKILL)
                 break
         said += process.stdout.read()
