@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from bench.job import Job
     from bench.progress import Watcher
 
+RUNS = Path("runs")  # below which runs lie unless --out says
 OK, SOME_FAILED, BAD_USAGE, INTERRUPTED = 0, 1, 2, 130
 
 
@@ -28,6 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command = parse_command(sys.argv[1:] if arguments is None else arguments)
         actions = {
             "run": run, "plan": show_plan, "list": show_list, "report": report, "evaluate": evaluate, "export": export,
+            "advise": advise,
         }  # fmt: skip
         return actions[command.action](command, console)
     except UsageError as error:
@@ -164,6 +167,24 @@ def report(command: Command, console: Console) -> int:
     console.print(reports.terminal_table(records, console.width))
     console.print(f"report: {folder / 'report.md'}", soft_wrap=True)
     return OK
+
+
+def advise(command: Command, console: Console) -> int:
+    """Names the row that keeps the limits, from the records at hand; runs nothing."""
+    from bench.remaking import remade, searching
+    from reports.advice import advise
+    from reports.advice_text import Commands, advice_text
+    from reports.run_folders import runs_at
+
+    assert command.question
+    try:
+        runs, said = runs_at(command.targets, RUNS)
+        answers = advise(runs, command.question)
+    except ValueError as error:
+        raise UsageError(f"--advise: {error}") from error
+    for line in [*said, advice_text(answers, Commands(remade, searching))]:
+        console.print(line, markup=False, soft_wrap=True)
+    return OK if any(one.best for one in answers) else SOME_FAILED
 
 
 def evaluate(command: Command, console: Console) -> int:
