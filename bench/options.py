@@ -175,6 +175,8 @@ class _Parser(argparse.ArgumentParser):
             message = (
                 f"unknown option {flag}: {nearest(flag, [_flag(name) for name in (*_names_of_options(), *ACTIONS)])}"
             )
+        if (found := re.match(r"argument --(\w+): expected", message)) and found[1] in ACTIONS:
+            message += f", as in {ACTIONS[found[1]].example}"
         raise UsageError(message)
 
 

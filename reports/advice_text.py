@@ -59,8 +59,10 @@ def _whole(answer: Answer, commands: Commands) -> str:
     assert best
     lines = [*_what_it_is(best), "", *_figures(best, answer), "", *_limits(answer), "", *_why(answer)]
     if beside := rivals(answer):
-        lines += ["", "Next best, which keep all limits too; their accuracy less that of the answer, tests corrected for "
-                  "their number:", *(f"  {_rival(one, answer)}" for one in beside)]  # fmt: skip
+        head = (
+            "Next best, which keep all limits too (accuracy less that of the answer; tests corrected for their number):"
+        )
+        lines += ["", head, *(f"  {_rival(one, answer)}" for one in beside)]
     return "\n".join([*lines, "", *_file(best, best_seed(answer), commands)])
 
 
@@ -180,8 +182,8 @@ def _warnings(answer: Answer) -> list[str]:
         )
     if judged & {"drop", "accuracy"} and len(answer.rows) > 1:
         lines.append(
-            f"  It was picked by test accuracy among {counted(len(answer.rows), 'row')}: on new images it is likelier to "
-            "lose more than its interval says."
+            f"  It was picked by test accuracy among {counted(len(answer.rows), 'row')}: on new images it is likelier "
+            "to lose more than its interval says."
         )
     return lines
 
@@ -209,6 +211,8 @@ def _file(best: Found, seed: int, commands: Commands) -> list[str]:
     of = f", seed {seed}: of its seeds the most accurate on validation data" if len(best.good) > 1 else f", seed {seed}"
     there = "" if commands.lies_there(path) else " (not there now: the command makes it again)"
     lines = [f"File: {path}{there}", f"  {bytes_text(one.file_bytes)}, sha256 {one.sha256}{of}"]
+    if best.is_dense:
+        lines.append("  It comes with every run: `half` is the row that costs least beside it.")
     commit = str(one.environment.get("commit", ""))[:_COMMIT]
     for typed in best.run.command.splitlines():  # of a report of several runs, one each
         if made := commands.row(typed, best.row.label, seed):

@@ -19,6 +19,16 @@ class Run:
     command: str  # that made it; of a report of several runs a line each
 
 
+def run_at(folder: Path) -> Run:
+    """The run of a folder.
+
+    Raises:
+        ValueError: it is no run, or damaged.
+    """
+    records, command = load_run(folder)
+    return Run(folder, tuple(records), command)
+
+
 def runs_at(folders: Sequence[Path], otherwise: Path) -> tuple[list[Run], list[str]]:
     """The runs of `folders`, each a run or a folder with runs below it, or of `otherwise` where none is named; and a
     line on each run below a folder that cannot be read.
@@ -32,7 +42,7 @@ def runs_at(folders: Sequence[Path], otherwise: Path) -> tuple[list[Run], list[s
         named = not folder.is_dir() or (folder / "plan.json").is_file()
         for one in [folder] if named and folders else _below(folder):
             try:
-                found.setdefault(one.resolve(), Run(one, *_loaded(one)))
+                found.setdefault(one.resolve(), run_at(one))
             except ValueError as error:
                 if named and folders:
                     raise
@@ -44,11 +54,6 @@ def runs_at(folders: Sequence[Path], otherwise: Path) -> tuple[list[Run], list[s
             f"there is no run below {otherwise}/ to answer from: run something first, or name the folders of runs"
         )
     return list(found.values()), said
-
-
-def _loaded(folder: Path) -> tuple[tuple[RunRecord, ...], str]:
-    records, command = load_run(folder)
-    return tuple(records), command
 
 
 def _below(folder: Path) -> list[Path]:
