@@ -82,8 +82,8 @@ def _condition(part: str) -> Condition:
     found = _ACCURACY.fullmatch(part)
     if not found:
         return Condition(*read_limit(part, _FLAG, _UNITS), text=part.strip())
-    number, unit = amount(found[2])
-    if found[1] != ">=" or unit not in ("", "%") or not 0 <= number <= 100:
+    number, unit = amount(found[2].removesuffix("%").rstrip())
+    if found[1] != ">=" or unit or not 0 <= number <= 100:
         raise UsageError(f"{_FLAG} cannot use {part.strip()!r}: write accuracy>=98, in per cent")
     return Condition("accuracy", number, text=part.strip())
 
