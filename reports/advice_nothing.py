@@ -66,7 +66,7 @@ def _to_try(answer: Answer, search: Callable[[str, str], str]) -> list[str]:
         elif "drop" not in judged and room >= 0:
             limits.append(f"drop<={room:.4g}")
     if any(limit.startswith("drop") for limit in limits):
-        for typed in answer.rows[0].run.command.splitlines()[:1]:
+        for typed in answer.rows[0].run.made_by(answer.rows[0].first)[:1]:
             if command := search(typed, ",".join(limits)):
                 lines.append(f"  chains and settings that were not tried (needs the extra optuna):\n    {command}")
     measured = {one.runtime for one in answer.rows}

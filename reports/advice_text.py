@@ -214,7 +214,7 @@ def _file(best: Found, seed: int, commands: Commands) -> list[str]:
     if best.is_dense:
         lines.append("  It comes with every run: `half` is the row that costs least beside it.")
     commit = str(one.environment.get("commit", ""))[:_COMMIT]
-    for typed in best.run.command.splitlines():  # of a report of several runs, one each
+    for typed in best.run.made_by(one):
         if made := commands.row(typed, best.row.label, seed):
             return [*lines, f"Command that makes it{f', at commit {commit}' if commit else ''}:", f"  {made}"]
     return [*lines, "Its run was made by a command that is not understood any more:", f"  {one_line(best.run.command)}"]

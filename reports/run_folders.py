@@ -18,6 +18,17 @@ class Run:
     records: tuple[RunRecord, ...] = field(repr=False)
     command: str  # that made it; of a report of several runs a line each
 
+    def made_by(self, one: RunRecord) -> list[str]:
+        """The command that made the run of a record. In a report of several runs that of the one whose file it names;
+        where that is gone, all of them, the likeliest first."""
+        lines = self.command.splitlines()
+        if len(lines) < 2:
+            return lines
+        try:
+            return load_run((self.folder / one.artifact).parent.parent)[1].splitlines()
+        except ValueError:
+            return sorted(lines, key=lambda line: (one.net not in line, one.label not in line))
+
 
 def run_at(folder: Path) -> Run:
     """The run of a folder.

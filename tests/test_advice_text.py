@@ -4,6 +4,7 @@ import dataclasses
 import json
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from baselines.errors import UsageError
 from bench.options import Options, parse_command
 from bench.questions import Condition, parse_question
 from bench.remaking import command_of, remade, searching
+from reports import join
 from run_bench import BAD_USAGE, OK, SOME_FAILED, main
 from tests.records_example import example, record, sweep, write_run
 
@@ -217,6 +219,19 @@ def test_a_command_that_is_not_understood_any_more_is_shown_as_it_was(tmp_path, 
     write_run(tmp_path, example(), "python run_bench.py --config gone.yaml")
     text = told(capsys, "drop<=1", tmp_path)[1]
     assert "not understood any more:\n  python run_bench.py --config gone.yaml" in text
+
+
+def test_of_a_report_of_several_runs_the_command_is_that_of_the_rows_own(tmp_path, capsys):
+    write_run(tmp_path / "a", example(), "python run_bench.py --net resnet18 --lr 0.1")
+    other = [dataclasses.replace(one, net="lenet", case_id=f"l{one.case_id}") for one in example()]
+    write_run(tmp_path / "b", other, "python run_bench.py --net lenet --lr 0.3")
+    both = join([tmp_path / "a", tmp_path / "b"], tmp_path / "both")
+    for net, rate in (("resnet18", "0.1"), ("lenet", "0.3")):
+        assert f"--lr {rate}" in told(capsys, f"drop<=1,net={net}", both)[1].splitlines()[-1]
+    for folder in ("a", "b"):
+        shutil.rmtree(tmp_path / folder)
+    for net, rate in (("resnet18", "0.1"), ("lenet", "0.3")):
+        assert f"--lr {rate}" in told(capsys, f"drop<=1,net={net}", both)[1].splitlines()[-1], "the runs are gone"
 
 
 def test_the_command_makes_the_very_file_again(tmp_path, monkeypatch, capsys):
