@@ -14,6 +14,7 @@ from baselines.errors import UsageError
 from bench.measure.process import TRAINING_VARIABLES
 from bench.options import Command, parse_command
 from bench.records import RunRecord
+from bench.supervisor import command_of, follow_supervisor, is_supervised, supervise
 
 if TYPE_CHECKING:
     from bench.job import Job
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 MOST_LINES = 40  # of what fails a comparison
 RUNS = Path("runs")  # below which runs lie unless --out says
+_GO_ON = "the same command goes on from there"
 OK, SOME_FAILED, BAD_USAGE, INTERRUPTED = 0, 1, 2, 130
 
 
@@ -44,32 +46,51 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run(command: Command, console: Console) -> int:
     """Trains, compresses, measures and reports."""
-    import reports
+    from bench.folders import no_more_room, released
     from bench.inputs import make_job
-    from bench.job import claim
     from bench.progress import progress
-    from bench.runner import Runner
     from methods import METHODS
 
-    with progress(console) as watcher:
-        watcher.say("reading data and planning")
-        job = make_job(command, METHODS, watcher.say)
+    with released():
+        with progress(console) as watcher:
+            watcher.say("reading data and planning")
+            job = make_job(command, METHODS, watcher.say)
+            try:
+                job, records = _run(command, job, watcher)
+            except KeyboardInterrupt:
+                choosing = command.options.at or command.options.search  # in a folder of its own
+                where = "" if choosing else f" in {job.out}"
+                watcher.say(f"interrupted: finished cases and epochs are kept{where}; {_GO_ON}")
+                return INTERRUPTED
         try:
-            job = _chosen(command, job, watcher)
-            claim(job)
-            records = Runner(job, watcher).run()
+            _show(records, job.out, command, console)
         except KeyboardInterrupt:
-            watcher.say(
-                f"interrupted: finished cases and epochs are kept in {job.out}; the same command goes on from there"
-            )
+            console.print(f"interrupted: all cases are kept in {job.out}, its report is not drawn; {_GO_ON}")
             return INTERRUPTED
-    reports.draw(records, job.out, title=_title(records), command=command.typed)
+        except OSError as error:
+            raise UsageError(no_more_room(error, [job.out]) or str(error)) from error
+    return SOME_FAILED if any(_problems([one]) for one in records if not _may_be(one)) else OK
+
+
+def _run(command: Command, job: Job, watcher: Watcher) -> tuple[Job, list[RunRecord]]:
+    from bench.job import claim
+    from bench.runner import Runner
+
+    job = _chosen(command, job, watcher)
+    claim(job)
+    return job, Runner(job, watcher).run()
+
+
+def _show(records: Sequence[RunRecord], out: Path, command: Command, console: Console) -> None:
+    """Draws the report, and prints the table and what did not run."""
+    import reports
+
+    reports.draw(records, out, title=_title(records), command=command.typed)
     console.print(reports.terminal_table(records, console.width))
-    console.print(f"report: {job.out / 'report.md'}", soft_wrap=True)
+    console.print(f"report: {out / 'report.md'}", soft_wrap=True)
     for record in records:
         for line in _problems([record]):
             console.print(line, markup=False, soft_wrap=True)
-    return SOME_FAILED if any(_problems([one]) for one in records if not _may_be(one)) else OK
 
 
 def _may_be(record: RunRecord) -> bool:
@@ -227,7 +248,21 @@ def export(command: Command, console: Console) -> int:
     return export_file(command.targets[0], command.options, console)
 
 
+def _main(arguments: Sequence[str]) -> int:
+    """As `main`, a run in a process of its own."""
+    try:
+        runs = parse_command(arguments).action == "run"
+    except UsageError:  # `main` says it
+        runs = False
+    if not runs or is_supervised():
+        if runs:
+            follow_supervisor()
+        return main(arguments)
+    console = Console(highlight=False)
+    return supervise(command_of(arguments), lambda text: console.print(text, markup=False, soft_wrap=True))
+
+
 if __name__ == "__main__":
     for name, value in TRAINING_VARIABLES.items():  # before anything imports torch
         os.environ.setdefault(name, value)
-    sys.exit(main())
+    sys.exit(_main(sys.argv[1:]))

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from baselines.errors import UsageError
 from bench.estimate import Meter, Narrator
+from bench.folders import check_writable, hold
 from bench.grammar import Methods
 from bench.inputs import make_job
 from bench.job import Job
@@ -101,6 +102,7 @@ def in_own_folder(command: Command, job: Job, asked: list[str]) -> Job:
     out = command.options.out or job.out.with_name(f"{job.out.name}-{choice[:6]}")
     path = out / _CHOICE
     try:
+        hold(out)
         if path.is_file():
             held = json.loads(path.read_text(encoding="utf-8"))
             if held["id"] != choice:
@@ -113,6 +115,7 @@ def in_own_folder(command: Command, job: Job, asked: list[str]) -> Job:
         raise UsageError(f"--out {out} cannot be written: {error.strerror}") from error
     except (KeyError, TypeError, json.JSONDecodeError) as error:
         raise UsageError(f"{path} is damaged: delete it and run again; what is finished is kept") from error
+    check_writable("--cache", job.cache.folder)
     return dataclasses.replace(job, out=out)
 
 

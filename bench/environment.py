@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 import os
 import platform
 import subprocess
@@ -22,9 +24,15 @@ _CPU_FLAGS = (
 
 
 def environment() -> dict[str, Any]:
-    """A description of this machine and this code, in JSON types. Imports none of the packages it lists."""
+    """A description of this machine and this code, in JSON types, as they were at the first call. Imports none of the
+    packages it lists."""
+    return {"date": datetime.now(UTC).isoformat(timespec="seconds"), **copy.deepcopy(_facts())}
+
+
+@functools.cache
+def _facts() -> dict[str, Any]:
+    """What stays as it is while a process runs: the code that it has loaded too, whatever is committed meanwhile."""
     return {
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "python": platform.python_version(),
         "packages": {name: version for name in _PACKAGES if (version := _version(name))},
         "os": f"{platform.system()} {platform.release()}",

@@ -14,6 +14,7 @@ hyperparameters of the method, and of a wrapper, such as a teacher's settings, w
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import itertools
 import types
 import typing
@@ -29,6 +30,7 @@ from methods.quoting import quoted, split, unquoted
 Methods = Mapping[str, type[CompressionMethod]]
 
 
+_A_SLIP = 0.7  # likeness from which on a key is another one with a slip in it, not part of a name
 _OF_NAMES = (NetName, TeacherName, ChainTexts)  # kinds of values in which / and : are usual
 
 
@@ -107,19 +109,25 @@ def _expand(text: str, names: _Names) -> list[Stage]:
     for setting in settings:
         key, equals, typed = setting.partition("=")
         if not equals:
-            raise UsageError(f"{setting!r} in {text!r} is not key=value: write {name}:{key or 'key'}=value")
+            how = _quotes_needed(name, values, hints) or f": write {name}:{key or 'key'}=value"
+            raise UsageError(f"{setting!r} in {text!r} is not key=value{how}")
         if key not in hints:
             offered = hints if kind.trains else own
             hint = nearest(key, offered) if offered else "it has none"
-            apart = "" if hint.startswith("did you mean") else _quotes_needed(name, values, hints)
+            slip = difflib.get_close_matches(key, offered, n=1, cutoff=_A_SLIP)
+            apart = "" if slip else _quotes_needed(name, values, hints)
             raise UsageError(f"{name} has no hyperparameter {key!r}: {hint}{apart}")
         if key in values:
             raise UsageError(f"{key} is set twice in {text!r}: for one row each write {key}=a/b")
         parts = _split(typed, "/")
         if hints[key] in _OF_NAMES and not all(part.strip() for part in parts):
             raise UsageError(f"{typed!r} of {name}:{key} has an empty name{_quotes_needed(name, (key,), hints)}")
-        values[key] = [value for part in parts
-                       for value in _values(part.strip(), hints[key], f"{name}:{key}", names.networks)]  # fmt: skip
+        try:
+            values[key] = [value for part in parts
+                           for value in _values(part.strip(), hints[key], f"{name}:{key}", names.networks)]  # fmt: skip
+        except UsageError as error:
+            apart = _quotes_needed(name, (key,), hints) if len(parts) > 1 else ""
+            raise UsageError(f"{error}{apart}") from error
     defaults = {"layers": layers} if "layers" in own and "layers" not in values else {}
     stages = []
     for combination in itertools.product(*values.values()):

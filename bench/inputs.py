@@ -69,10 +69,14 @@ def make_job(command: Command, methods: Methods, complain: Callable[[str], None]
             raise UsageError(f"{text} stands for {len(found)} chains: name one of them")
         return found[0]
 
+    def untrained(net: str) -> torch.nn.Module:
+        return make_network(options.net if net == "dense" else net, 0)
+
     def chains_of(text: str) -> tuple[Chain, ...]:
         found = parse_chains(text, methods, options.layers, naming)
+        blank = torch.zeros(2, *data.input_shape)
         for stage in all_stages(found):
-            if why := stage.method.unsuited(lambda net: make_network(net, 0)):
+            if why := stage.method.unsuited(untrained, blank):
                 raise UsageError(f"{stage.label}: {why}")
         return found
 

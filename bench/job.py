@@ -23,11 +23,12 @@ from bench.cache import FOLDERS_OF_A_CACHE, StageCache
 from bench.chains import Chain
 from bench.environment import environment
 from bench.estimate import Sizes
+from bench.folders import check_writable, hold
 from bench.plan import Case, Plan, Source
 from bench.records import RecordError, RunRecord, read_record, write_json
 
 _FOLDERS_OF_A_RUN = ("records", "artifacts", "work", "figures")
-_PART = re.compile(r"\..+\.\d+\.part")
+_PART = re.compile(r"\..+\.(\d+)\.part")
 _ABANDONED_S = 3600.0
 
 
@@ -105,14 +106,16 @@ def _sha256(path: Path) -> str:
 
 def claim(job: Job) -> None:
     """Takes the run's folder for the plan, and clears from it and from the cache what killed runs left half written.
+    No other process can take it until this one ends or gives it back (`bench.folders`).
 
     Only below the folders that runs make, and only files named as half-written ones are.
 
     Raises:
-        UsageError: the folder holds another plan, or cannot be written.
+        UsageError: the folder holds another plan, another process has it, or it or the cache cannot be written.
     """
     path = job.out / "plan.json"
     try:
+        hold(job.out)
         if path.is_file():
             _check_same_plan(path, job)
         else:
@@ -120,6 +123,7 @@ def claim(job: Job) -> None:
             write_json({"id": job.plan.id, "command": job.plan.command, "cases": cases}, path)
     except OSError as error:
         raise UsageError(f"--out {job.out} cannot be written: {error.strerror}") from error
+    check_writable("--cache", job.cache.folder)
     for folder in _FOLDERS_OF_A_RUN:
         _clear_parts(job.out / folder)
     for folder in FOLDERS_OF_A_CACHE:
@@ -127,11 +131,25 @@ def claim(job: Job) -> None:
 
 
 def _clear_parts(folder: Path) -> None:
-    """Removes what was being written (.NAME.PID.part) and nobody has written to for an hour."""
+    """Removes what was being written (.NAME.PID.part) by a process that is gone, and not for an hour: the process may
+    be another machine's. A clock that was changed makes nothing old that is being written here."""
     for part in folder.rglob(".*.part"):
         with contextlib.suppress(OSError):  # another run in the same cache was faster, or it is another person's
-            if _PART.fullmatch(part.name) and time.time() - part.stat().st_mtime > _ABANDONED_S:
+            named = _PART.fullmatch(part.name)
+            if named and not _alive(int(named[1])) and time.time() - part.stat().st_mtime > _ABANDONED_S:
                 part.unlink()
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OverflowError:
+        return False
+    except PermissionError:  # another person's
+        return True
+    return True
 
 
 def _check_same_plan(path: Path, job: Job) -> None:

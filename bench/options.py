@@ -167,6 +167,16 @@ class Command:
 _LONGEST_NAME = 100  # of a folder that is named after several
 
 
+_TOGETHER = {  # how several values of an option are written
+    "--methods": "write --methods dct,prune",
+    "--at": "write --at size=8x,drop=1",
+    "--search": 'write --search "size<=200KB,drop<=1"',
+    "--seeds": "write --seeds 0,1,2",
+    "--runtimes": "write --runtimes eager,onnxruntime",
+    "--report": "name all runs after one --report",
+}
+
+
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         unknown = message.removeprefix("unrecognized arguments: ")
@@ -232,6 +242,7 @@ def parse_command(arguments: Sequence[str]) -> Command:
     Raises:
         UsageError: an option or value that cannot be; the message is one line.
     """
+    _check_once(arguments)
     typed = parser().parse_args(arguments)
     action = next((name for name in ACTIONS if getattr(typed, name)), "run")
     values: dict[str, Any] = read_config(typed.config, _names_of_options()) if typed.config else {}
@@ -251,6 +262,15 @@ def parse_command(arguments: Sequence[str]) -> Command:
     if action == "report" and len(targets) > 1 and not options.out:
         options = dataclasses.replace(options, out=_together(targets))
     return Command(options, action, targets, shlex.join(["python", "run_bench.py", *arguments]), question)
+
+
+def _check_once(arguments: Sequence[str]) -> None:
+    """Raises `UsageError` where an option of several values is given twice: the first ones would be dropped without a
+    word. Of the others the last one holds, as is usual."""
+    flags = [text.partition("=")[0] for text in arguments]
+    for flag, how in _TOGETHER.items():
+        if flags.count(flag) > 1:
+            raise UsageError(f"{flag} is given twice: {how}")
 
 
 def _together(runs: Sequence[Path]) -> Path:

@@ -14,8 +14,12 @@ from pathlib import Path
 
 from bench.records import read_record
 
-_COPIED_IF_THERE = ("ledger.csv", "steps.csv")
 _COPIED = ("report.md", "table.csv", "table.md", "table.tex", "plan.json")
+# What the page refers to, and what it is drawn again from.
+_COPIED_IF_THERE = (
+    "ledger.csv", "steps.csv", "chains.csv", "search.csv", "table_seeds.csv", "table_seeds.md", "table_seeds.tex",
+    "matched.json", "search.json",
+)  # fmt: skip
 
 
 def publish(run: Path, target: Path, *, changed: bool = False) -> list[Path]:
@@ -38,11 +42,11 @@ def publish(run: Path, target: Path, *, changed: bool = False) -> list[Path]:
         + [run / name for name in _COPIED_IF_THERE if (run / name).is_file()]
         + [run / "records" / f"{case}.json" for case in cases]
     )
-    figures = sorted((run / "figures").glob("*"))
+    figures = sorted([*(run / "figures").glob("*"), *(run / "choices").glob("*/*.json")])
     copied = []
     for source in [*wanted, *figures]:
         goal = target / source.relative_to(run)
-        goal.parent.mkdir(exist_ok=True)
+        goal.parent.mkdir(parents=True, exist_ok=True)
         copied.append(Path(shutil.copyfile(source, goal)))
     return copied
 

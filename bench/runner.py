@@ -11,16 +11,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from baselines.errors import UsageError
 from baselines.training import evaluate
 from bench.environment import environment
 from bench.estimate import Meter, Narrator, cached, plan_seconds
 from bench.files import save_file
+from bench.folders import no_more_room
 from bench.job import Job, begun, finished, to_measure
 from bench.measure import Measured, Server, measure
 from bench.plan import Case
 from bench.progress import Watcher
 from bench.records import RunRecord, write_record
 from bench.stages import stages
+from bench.supervisor import begin, why_blamed
 from methods.base import Refused
 from methods.graph import UntraceableError
 
@@ -63,19 +66,24 @@ class Runner:
         return now
 
     def _attempt(self, case: Case) -> RunRecord:
+        begin(case.id)
         try:
             if case.refusal:
                 raise Refused(case.refusal)
-            record = self._run_case(case)
+            why = why_blamed(case.id)
+            record = self._unfinished(case, "failed", why) if why else self._run_case(case)
         except (Refused, UntraceableError) as refusal:
             record = self._unfinished(case, "refused", str(refusal))
         except Exception as error:  # the one broad catch: whatever a case does, the others run
+            if reason := no_more_room(error, (self.job.out, self.job.cache.folder)):
+                raise UsageError(reason) from error
             log = self.job.out / "logs" / f"{case.id}.txt"
             log.parent.mkdir(parents=True, exist_ok=True)
             log.write_text(traceback.format_exc(), encoding="utf-8")
             reason = f"{type(error).__name__}: {' '.join(str(error).split())}"[:500]
             record = self._unfinished(case, "failed", f"{reason} (details in logs/{log.name})")
         write_record(record, self.job.record_path(case))
+        begin("")
         return record
 
     def _unfinished(self, case: Case, status: Any, reason: str) -> RunRecord:

@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal, NewType
 
-from torch import nn
+from torch import Tensor, nn
 from torch.fx import GraphModule
 
 from methods.effects import WHY_NOT_AFTER, Effect
@@ -78,10 +78,11 @@ class CompressionMethod(ABC):
         """The reason why `model` cannot be compressed in this way, or None."""
         return None
 
-    def unsuited(self, build: Callable[[str], nn.Module]) -> str | None:
+    def unsuited(self, build: Callable[[str], nn.Module], images: Tensor) -> str | None:
         """The reason why a network that its settings name does not suit it, or None; asked before anything is trained.
 
-        build: makes a network by its `NetName`, untrained.
+        build: makes a network by its `NetName`, or the dense one as `dense`, untrained.
+        images: blank ones of the right shape [n, c, h, w].
         """
         return None
 

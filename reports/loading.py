@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from bench.records import RunRecord, read_record
+
+CHOICES = "choices"  # of runs that were joined, a folder each
+MATCHED, SEARCHED = "matched.json", "search.json"  # as bench/choosing.py and bench/searching.py write them
 
 
 def load_run(folder: Path) -> tuple[list[RunRecord], str]:
@@ -30,3 +34,24 @@ def load_run(folder: Path) -> tuple[list[RunRecord], str]:
         looked = ", ".join(str(path) for path in paths) or "none, the plan has no cases"
         raise ValueError(f"{folder} has no record yet; looked for {looked}: finish the run first, type: {command}")
     return [read_record(path) for path in found], command
+
+
+def choice_folders(folder: Path) -> list[Path]:
+    """Where a run's folder may tell how chains were chosen: itself, or of runs that were joined a folder each."""
+    joined = folder / CHOICES
+    return [folder, *(sorted(joined.iterdir(), key=lambda one: int(one.name)) if joined.is_dir() else [])]
+
+
+def read_choice(path: Path) -> dict[str, Any]:
+    """What `--at` or `--search` left.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(data, dict):
+            raise TypeError("not a mapping")
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path} is damaged ({error!r}): run the command again with the same --out") from error
+    return data

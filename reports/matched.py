@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from bench.records import RunRecord
 from reports.cells import MISSING, markdown, percent, ratio, rounded
+from reports.loading import MATCHED, choice_folders, read_choice
+from reports.rows import by_place
 
-FILE = "matched.json"  # as bench/choosing.py writes it
 _COLUMNS = (
     "method", "setting", "reached on validation", "validation accuracy, %", "test accuracy, %", "file, kB", "trials",
     "note",
@@ -25,22 +25,36 @@ def matched_section(records: Sequence[RunRecord], folder: Path) -> str:
     Raises:
         ValueError: the file of the targets is damaged.
     """
-    path = folder / FILE
-    if not path.is_file():
-        return ""
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-        by_target: dict[str, list[dict[str, Any]]] = {}
-        for one in data["matches"]:
-            by_target.setdefault(str(one["target"]), []).append(one)
-        return "\n".join(_of_target(target, found, records, data) for target, found in by_target.items())
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is damaged ({error!r}): run the command again with the same --out") from error
+    parts = []
+    for place in choice_folders(folder):
+        path = place / MATCHED
+        if path.is_file():
+            data = read_choice(path)
+            try:
+                by_target: dict[str, list[dict[str, Any]]] = {}
+                for one in data["matches"]:
+                    by_target.setdefault(str(one["target"]), []).append(one)
+                of = records_of(data, records)
+                parts += [_of_target(target, found, of, data) for target, found in by_target.items()]
+            except (ValueError, KeyError, TypeError) as error:
+                raise ValueError(f"{path} is damaged ({error!r}): run the command again with the same --out") from error
+    return "\n".join(parts)
+
+
+def records_of(data: dict[str, Any], records: Sequence[RunRecord]) -> Sequence[RunRecord]:
+    """The records of the network and data set that a choice of a joined run was for."""
+    return by_place(records).get(data["place"], []) if "place" in data else records
+
+
+def place_of(data: dict[str, Any]) -> str:
+    """What the head of its section says of that."""
+    return f": {markdown(data['place'])}" if "place" in data else ""
 
 
 def _of_target(target: str, found: Sequence[dict[str, Any]], records: Sequence[RunRecord], data: dict[str, Any]) -> str:
     quantity, _, value = target.partition("=")
-    head = f"## At a drop of at most {value} points\n" if quantity == "drop" else f"## At {quantity} {value}\n"
+    head = f"## At a drop of at most {value} points" if quantity == "drop" else f"## At {quantity} {value}"
+    head += f"{place_of(data)}\n"
     lines = [_line(one, quantity, records) for one in found]
     return "\n".join([head, f"| {' | '.join(_COLUMNS)} |", _RULE, *lines, "", _rule(quantity, data)])
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,9 +11,9 @@ from typing import Any
 
 from bench.records import RunRecord
 from reports.cells import MISSING, percent, ratio, rounded
-from reports.matched import accuracy_of
+from reports.loading import SEARCHED, choice_folders, read_choice
+from reports.matched import accuracy_of, place_of, records_of
 
-FILE = "search.json"  # as bench/searching.py writes it
 _COLUMNS = ("chain", "file, kB", "compression", "drop on validation, points", "test accuracy, %", "within the limits")
 _OF_CSV = (
     "number", "label", "status", "epochs", "size_bytes", "drop", "params", "macs", "latency_s", "excess", "gain",
@@ -28,39 +27,40 @@ def search_section(records: Sequence[RunRecord], folder: Path) -> str:
     Raises:
         ValueError: the file of the search is damaged.
     """
-    data = _read(folder)
-    if data is None:
-        return ""
-    try:
-        return "\n".join(["## Search\n", _outcome(data), *_front(data, records), "", _rule(data)])
-    except (KeyError, TypeError) as error:
-        raise ValueError(
-            f"{folder / FILE} is damaged ({error!r}): run the command again with the same --out"
-        ) from error
+    parts = []
+    for path, data in _searches(folder):
+        of = records_of(data, records)
+        try:
+            parts += [f"## Search{place_of(data)}\n", _outcome(data), *_front(data, of), "", _rule(data)]
+        except (KeyError, TypeError) as error:
+            raise _damaged(path, error) from error
+    return "\n".join(parts)
 
 
 def search_csv(folder: Path) -> str:
-    """All suggestions of the search, a line each; empty where there was none."""
-    data = _read(folder)
-    if data is None:
-        return ""
+    """All suggestions of the search, a line each; empty where there was none. Of several runs, with their places."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, _OF_CSV, extrasaction="ignore", lineterminator="\n")
+    found = _searches(folder)
+    places = ("place",) if any("place" in data for _, data in found) else ()
+    writer = csv.DictWriter(text, (*places, *_OF_CSV), extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
-    writer.writerows(data["candidates"])
-    return text.getvalue()
+    for _, data in found:
+        writer.writerows({"place": data.get("place", "")} | one for one in data["candidates"])
+    return text.getvalue() if found else ""
 
 
-def _read(folder: Path) -> dict[str, Any] | None:
-    path = folder / FILE
-    if not path.is_file():
-        return None
-    try:
-        data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        assert isinstance(data["candidates"], list)
-    except (ValueError, KeyError, TypeError, AssertionError) as error:
-        raise ValueError(f"{path} is damaged ({error!r}): run the command again with the same --out") from error
-    return data
+def _searches(folder: Path) -> list[tuple[Path, dict[str, Any]]]:
+    """The searches of a run, each with its file."""
+    paths = [place / SEARCHED for place in choice_folders(folder)]
+    found = [(path, read_choice(path)) for path in paths if path.is_file()]
+    for path, data in found:
+        if not isinstance(data.get("candidates"), list):
+            raise _damaged(path, KeyError("candidates"))
+    return found
+
+
+def _damaged(path: Path, error: Exception) -> ValueError:
+    return ValueError(f"{path} is damaged ({error!r}): run the command again with the same --out")
 
 
 def _outcome(data: dict[str, Any]) -> str:

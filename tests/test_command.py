@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from bench.inputs import make_job
-from bench.job import begun, claim
+from bench.job import begun
 from bench.options import parse_command
 from methods import METHODS
 
@@ -224,19 +224,6 @@ def test_a_folder_of_another_plan_is_refused(finished, capsys, monkeypatch):
     monkeypatch.chdir(finished[0])
     assert run_bench.main([*SMALL, "--methods", "dct", "--runtimes", "eager", "--out", "run"]) == 2
     assert "holds the run of another plan" in capsys.readouterr().err
-
-
-def test_what_killed_runs_left_is_cleared_and_what_is_being_written_is_not(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    left = [Path(folder, f".x.json.{pid}.part") for folder in ("run/records", "nets/stages") for pid in (7, 8)]
-    foreign = [Path("run/mine/.x.json.7.part"), Path("run/records/.film.mkv.part"), Path("run/records/.d.7.part/f")]
-    for path in left + foreign:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-        for one in (path, path.parent):
-            os.utime(one, (0, 0) if path.name != ".x.json.8.part" else None)
-    claim(job_of("--net", "lenet300", "--methods", "ptq", "--out", "run", "--cache", "nets"))
-    assert [path for path in left + foreign if not path.exists()] == [path for path in left if ".7." in path.name]
 
 
 def test_a_runtime_that_did_not_run_is_tried_again_alone(tmp_path, monkeypatch):

@@ -84,6 +84,14 @@ def test_dropout_of_a_student_without_any_is_told_when_the_command_is_read(tmp_p
     assert job_of(tmp_path, chain.format("distill:student=lenet"))
 
 
+@pytest.mark.parametrize("loss", ["at", "fitnet"])
+def test_a_loss_that_cannot_compare_student_and_teacher_is_told_before_anything_is_trained(tmp_path, loss):
+    with pytest.raises(UsageError, match=rf"^distill:.*loss={loss}.*: loss={loss} compares maps .* none in common"):
+        job_of(tmp_path, f"prune,distill:student=mlp:loss={loss}")
+    assert job_of(tmp_path, f"distill:student=student1:loss={loss}", "--net", "student2")
+    assert job_of(tmp_path, "distill:student=mlp:loss=kd,distill:student=mlp:loss=rkd")
+
+
 def test_a_scan_is_a_row_for_each_student_that_is_small_enough_on_these_images(tmp_path):
     job = job_of(tmp_path, "distill:student='student:widths=4-6/4/64-64:kernel=3/1:under=600'+ptq")
     assert [case.label for case in job.plan.cases] == [

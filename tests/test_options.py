@@ -1,5 +1,6 @@
 """Options: the command line wins over the file, and mistakes are told in one line."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -123,3 +124,17 @@ def test_a_mistake_ends_the_command_with_2_and_no_traceback():
     assert done.stdout == ""
     assert done.stderr.startswith("run_bench.py: unknown option --nett")
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--at", "size=8x", "--at", "drop=2"], "--at is given twice: write --at size=8x,drop=1"),
+        (["--methods", "ptq", "--methods=prune"], "--methods is given twice: write --methods dct,prune"),
+        (["--report", "a", "--report", "b"], "--report is given twice: name all runs after one --report"),
+    ],
+)
+def test_an_option_that_is_given_twice_is_not_half_forgotten(arguments, says):
+    with pytest.raises(UsageError, match=f"^{re.escape(says)}$"):
+        parse_command(arguments)
+    assert parse_command(["--net", "lenet", "--net", "mlp"]).options.net == "mlp"

@@ -117,11 +117,24 @@ def test_what_was_done_before_another_network_was_put_in_place_is_nothing_to_tho
         ("distill:teacher=/tmp/x.nnc", "distill:teacher='...'"),
         ("distill:teacher=runs/x.nnc/", "distill:teacher='...'"),
         ("ensemble:of=prune:sparsity=0.5", "ensemble:of='...'"),
+        ("distill:student=my/net.py:make", "distill:student='...'"),
+        ("distill:student=timm:resnet18", "distill:student='...'"),
+        ("prune:teacher=student:widths=16-32", "prune:teacher='...'"),
     ],
 )
 def test_a_name_that_was_taken_apart_is_told_to_go_in_quotes(typed, told):
     with pytest.raises(UsageError, match=re.escape(told)):
         parse_chains(typed, METHODS)
+
+
+def test_a_path_that_was_taken_for_several_names_is_told_to_go_in_quotes():
+    def networks(text, trained):
+        raise UsageError(f"unknown network {text!r}")
+
+    with pytest.raises(UsageError, match=r"unknown network 'runs'; .*distill:teacher='\.\.\.'"):
+        parse_chains("distill:teacher=runs/A/dense.nnc", METHODS, networks=networks)
+    with pytest.raises(UsageError, match=r"unknown network 'rusnet'$"):
+        parse_chains("distill:teacher=rusnet", METHODS, networks=networks)
 
 
 def test_a_slip_in_a_key_is_no_name_taken_apart_and_a_lesson_is_offered_to_who_trains_alone():

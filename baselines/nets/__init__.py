@@ -90,12 +90,12 @@ def _make(spec: NetSpec, classes: int, input_shape: tuple[int, int, int], pretra
     if ours:
         net = NETS[spec.name]
         return net.make(classes, input_shape, **typed_options(spec.options, net.options, spec.name))
+    known = vision.names()
+    if not spec.name.startswith("timm:") and spec.name not in known:
+        raise UsageError(f"unknown network {spec.name!r}: {_suggestion(spec.name, known)}")
     typed_options(spec.options, {}, spec.name)
     if spec.name.startswith("timm:"):
         return external.timm_net(spec.name.removeprefix("timm:"), classes, input_shape, pretrained)
-    known = vision.names()
-    if spec.name not in known:
-        raise UsageError(f"unknown network {spec.name!r}: {_suggestion(spec.name, known)}")
     return vision.torchvision_net(spec.name, classes, input_shape, pretrained)
 
 

@@ -15,11 +15,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from torch import nn
+from torch import Tensor, nn
 from torch.fx import GraphModule
 
 from methods.base import CompressionMethod, Effect, NetName, Refused, Task, TeacherName, Wrapper
-from methods.distillation.objectives import objective
+from methods.distillation.objectives import incomparable, objective
 from methods.distillation.taught import Taught
 from methods.distillation.teaching import Loss, Teaching
 
@@ -73,10 +73,12 @@ class Distill(CompressionMethod):
     def unsupported(self, model: GraphModule) -> str | None:
         return self.teaching.unsupported()
 
-    def unsuited(self, build: Callable[[str], nn.Module]) -> str | None:
-        return (
-            None if self.dropout is None or _dropouts(build(self.student)) else _no_dropout(self.student, self.dropout)
-        )
+    def unsuited(self, build: Callable[[str], nn.Module], images: Tensor) -> str | None:
+        if self.dropout is not None and not _dropouts(build(self.student)):
+            return _no_dropout(self.student, self.dropout)
+        if self.teacher == "input" or self.teacher.endswith(".nnc"):  # known when it is there
+            return None
+        return incomparable(self.teaching, lambda: (build(self.teacher), build(self.student)), images)
 
     def cannot_follow(self, earlier: CompressionMethod) -> str | None:
         if self.teacher == "input":

@@ -21,6 +21,7 @@ from methods.base import Objective, Refused, Task
 from methods.distillation.features import common_maps, last_features, run_keeping, shapes
 from methods.distillation.losses import LogitsLoss, logits_loss
 from methods.distillation.teaching import OF_LOGITS, Teaching
+from methods.graph import trace
 
 FeatureLoss = Callable[[Sequence[tuple[Tensor, Tensor]]], Tensor]  # pairs (student's, teacher's) -> a number
 _DISTANCES, _ANGLES = 25.0, 50.0
@@ -88,20 +89,47 @@ def objective(teaching: Teaching, teacher: GraphModule, student: GraphModule, ta
         return OfLogits(teacher, teaching.alpha, loss, teaching.weight)
     images = next(iter(task.calibration(2)))
     own, other = shapes(student, images), shapes(teacher, images)
+    pairs = _compared(teaching, own, other)
     if teaching.loss == "rkd":
-        one, two = last_features(own), last_features(other)
-        if one is None or two is None:
-            raise Refused("loss=rkd compares what logits are made of, and one of the networks has nothing before them")
-        return OfFeatures(teacher, teaching, [(one, two)], _relations())
-    pairs = common_maps(own, other)
-    if not pairs:
-        raise Refused(f"loss={teaching.loss} compares maps of one size, and student and teacher have none in common: "
-                      f"take a loss of logits (kd, dkd, dist) or rkd")  # fmt: skip
+        return OfFeatures(teacher, teaching, pairs, _relations())
     if teaching.loss == "at":
         return OfFeatures(teacher, teaching, pairs, _attention())
     widths = [(own[one][1], other[two][1]) for one, two in pairs]
     regressors = _regressors(widths, task.seed).to(images.device)
     return OfFeatures(teacher, teaching, pairs, _Hints(regressors), regressors)
+
+
+def incomparable(teaching: Teaching, networks: Callable[[], tuple[nn.Module, nn.Module]], images: Tensor) -> str | None:
+    """The reason why the loss cannot compare the two `networks`, teacher and student, or None.
+
+    networks: makes the two, where the loss needs them.
+    """
+    if teaching.loss in (*OF_LOGITS, "none"):
+        return None
+    try:
+        other, own = (shapes(trace(network.eval()), images) for network in networks())
+        _compared(teaching, own, other)
+    except Refused as refused:
+        return str(refused)
+    return None
+
+
+def _compared(teaching: Teaching, own: dict[str, torch.Size], other: dict[str, torch.Size]) -> list[tuple[str, str]]:
+    """Tensors of the student and the teacher that a loss of features compares.
+
+    Raises:
+        Refused: there are none.
+    """
+    if teaching.loss == "rkd":
+        one, two = last_features(own), last_features(other)
+        if one is None or two is None:
+            raise Refused("loss=rkd compares what logits are made of, and one of the networks has nothing before them")
+        return [(one, two)]
+    pairs = common_maps(own, other)
+    if not pairs:
+        raise Refused(f"loss={teaching.loss} compares maps of one size, and student and teacher have none in common: "
+                      f"take a loss of logits (kd, dkd, dist) or rkd")  # fmt: skip
+    return pairs
 
 
 def _relations() -> FeatureLoss:
