@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -16,11 +17,11 @@ from bench.records import RunRecord
 from bench.supervisor import command_of, follow_supervisor, is_supervised, supervise
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from bench.job import Job
     from bench.progress import Watcher
 
+MOST_LINES = 40  # of what fails a comparison
+RUNS = Path("runs")  # below which runs lie unless --out says
 _GO_ON = "the same command goes on from there"
 OK, SOME_FAILED, BAD_USAGE, INTERRUPTED = 0, 1, 2, 130
 
@@ -32,6 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command = parse_command(sys.argv[1:] if arguments is None else arguments)
         actions = {
             "run": run, "plan": show_plan, "list": show_list, "report": report, "evaluate": evaluate, "export": export,
+            "advise": advise, "compare": compare,
         }  # fmt: skip
         return actions[command.action](command, console)
     except UsageError as error:
@@ -187,6 +189,49 @@ def report(command: Command, console: Console) -> int:
     console.print(reports.terminal_table(records, console.width))
     console.print(f"report: {folder / 'report.md'}", soft_wrap=True)
     return OK
+
+
+def advise(command: Command, console: Console) -> int:
+    """Names the row that keeps the limits, from the records at hand; runs nothing."""
+    from bench.remaking import remade, searching
+    from reports.advice import advise
+    from reports.advice_text import Commands, advice_text
+    from reports.run_folders import runs_at
+
+    assert command.question
+    try:
+        runs, said = runs_at(command.targets, RUNS)
+        answers = advise(runs, command.question)
+    except ValueError as error:
+        raise UsageError(f"--advise: {error}") from error
+    for line in [*said, advice_text(answers, Commands(remade, searching))]:
+        console.print(line, markup=False, soft_wrap=True)
+    return OK if any(one.best for one in answers) else SOME_FAILED
+
+
+def compare(command: Command, console: Console) -> int:
+    """Holds a run against an earlier one, row by row; fails where it is worse than it may be."""
+    from reports.gate import compare as compared
+    from reports.gate_page import findings_lines, markdown_diff, places_lines, result_line, terminal_diff
+    from reports.run_folders import run_at
+    from reports.style import write_whole
+
+    out = command.options.out
+    if out and out.is_dir():
+        raise UsageError(f"--out {out} is a folder: name a file, as in diff.md")
+    try:
+        old, new = (run_at(folder) for folder in command.targets)
+        found = compared(old.records, new.records, command.options.fail_if)
+        if out:
+            write_whole(out, markdown_diff(found, old, new).encode("utf-8"))
+    except ValueError as error:
+        raise UsageError(f"--compare: {error}") from error
+    except OSError as error:
+        raise UsageError(f"--out {out} cannot be written: {error.strerror}: name a file, as in diff.md") from error
+    lines = [*terminal_diff(found, str(out or "")), "", *places_lines(old, new), *findings_lines(found, MOST_LINES)]
+    for line in [*lines, result_line(found)]:
+        console.print(line, markup=False, soft_wrap=True)
+    return SOME_FAILED if found.failing else OK
 
 
 def evaluate(command: Command, console: Console) -> int:

@@ -1,4 +1,5 @@
-"""What a compressed network is asked to reach: the grammar of `--at` and of `--search`. No torch here.
+"""What a compressed network is asked to reach: the grammar of `--at` and of `--search`, whose limits are those of
+`--advise` (bench/questions.py) and whose amounts those of `--fail-if` (bench/bounds.py) too. No torch here.
 
 AT         = TARGET ("," TARGET)*              size=8x  latency=2x  drop=0.5
 SEARCH     = PART ("," PART)*                  size<=200KB,drop<=1,minimise latency
@@ -11,22 +12,30 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Literal
 
 from baselines.errors import UsageError, nearest
 
 Quantity = Literal["size", "latency", "drop", "params", "macs"]
-_UNITS: dict[str, dict[str, float]] = {
+UNITS: dict[str, dict[str, float]] = {
     "size": {"b": 1, "kb": 1e3, "mb": 1e6, "kib": 1024, "mib": 1024**2},
     "latency": {"s": 1, "ms": 1e-3, "us": 1e-6},
     "params": {"": 1, "k": 1e3, "m": 1e6},
     "macs": {"": 1, "k": 1e3, "m": 1e6, "g": 1e9},
     "drop": {"": 1},
 }
-_EXAMPLES = {"size": "size<=200KB", "latency": "latency<=2ms", "params": "params<=50k", "macs": "macs<=2M"}
+_EXAMPLES = {
+    "size": "size<=200KB",
+    "latency": "latency<=2ms",
+    "memory": "memory<=200MB",
+    "params": "params<=50k",
+    "macs": "macs<=2M",
+}
 _AMOUNT = re.compile(r"([0-9]+(?:\.[0-9]*)?(?:e-?[0-9]+)?|\.[0-9]+)\s*([a-z]*)", re.IGNORECASE)
 _PART = re.compile(r"\s*([^<>=\s]+)\s*(<=|>=|=|<|>)\s*(.+?)\s*")
+MINIMISE = ("minimise", "minimize")
 MATCHABLE = ("size", "latency", "drop")
 
 
@@ -118,7 +127,7 @@ def parse_targets(text: str) -> tuple[Target, ...]:
         if name not in MATCHABLE:
             raise UsageError(f"--at cannot match {name!r}: {nearest(name, MATCHABLE)}")
         quantity: Quantity = name  # type: ignore[assignment]
-        number, unit = _amount(typed) if equals else (math.nan, "")
+        number, unit = amount(typed) if equals else (math.nan, "")
         if unit != ("" if quantity == "drop" else "x") or not number > 0:
             example = "drop=0.5, in points" if quantity == "drop" else f"{quantity}=2x, a ratio to dense"
             raise UsageError(f"--at {part.strip()} is not understood: write {example}")
@@ -138,10 +147,10 @@ def parse_goal(text: str) -> Goal:
     least: list[Quantity] = []
     for part in text.split(","):
         verb, _, rest = part.strip().partition(" ")
-        if verb in ("minimise", "minimize"):
-            least.append(_quantity(rest.strip()))
+        if verb in MINIMISE:
+            least.append(quantity_of(rest.strip(), "--search", UNITS))  # type: ignore[arg-type]
         else:
-            limits.append(_limit(part))
+            limits.append(Limit(*read_limit(part, "--search", UNITS)))  # type: ignore[arg-type]
     if len(least) > 1:
         raise UsageError(f"--search {text!r} names {len(least)} things to make least: name one")
     goal = Goal(tuple(limits), least[0] if least else "size", text)
@@ -154,40 +163,51 @@ def parse_goal(text: str) -> Goal:
     return goal
 
 
-def _limit(part: str) -> Limit:
+def read_limit(part: str, flag: str, units: Mapping[str, Mapping[str, float]]) -> tuple[str, float, bool]:
+    """Quantity, value in its base unit, and whether the value is a ratio to dense, of `size<=200KB` or `size>=8x`.
+
+    flag: the option it was typed after; units: of each quantity that it may name, those of its amounts.
+
+    Raises:
+        UsageError: it cannot be read, or nothing can meet it.
+    """
     found = _PART.fullmatch(part)
     if not found:
-        raise UsageError(f"--search cannot read {part.strip()!r}: write QUANTITY<=VALUE, as in size<=200KB or drop<=1")
-    quantity, relation = _quantity(found[1]), found[2]
-    number, unit = _amount(found[3])
+        raise UsageError(f"{flag} cannot read {part.strip()!r}: write QUANTITY<=VALUE, as in size<=200KB or drop<=1")
+    quantity, relation = quantity_of(found[1], flag, units), found[2]
+    number, unit = amount(found[3])
     ratio = unit == "x" and quantity != "drop"
     if ratio and relation == ">=":
-        return Limit(quantity, _above_zero(number, part), ratio=True)
+        return quantity, _above_zero(number, part, flag), True
     if relation != "<=" or ratio:
         how = f"{quantity}>=8x" if ratio else _EXAMPLES.get(quantity, "drop<=1")
-        raise UsageError(f"--search cannot use {part.strip()!r}: write {how}")
-    units = _UNITS[quantity]
-    if unit not in units:
-        known = ", ".join(one for one in units if one) or "none: it is in points"
-        raise UsageError(f"--search {part.strip()}: {quantity} has no unit {unit!r}; it takes {known}"
+        raise UsageError(f"{flag} cannot use {part.strip()!r}: write {how}")
+    if unit not in units[quantity]:
+        known = ", ".join(one for one in units[quantity] if one) or "none: it is in points"
+        raise UsageError(f"{flag} {part.strip()}: {quantity} has no unit {unit!r}; it takes {known}"
                          f"{'' if quantity == 'drop' else ', or >= and x for a ratio'}")  # fmt: skip
-    value = number * units[unit]
-    return Limit(quantity, value if quantity == "drop" else _above_zero(value, part))
+    value = number * units[quantity][unit]
+    return quantity, value if quantity == "drop" else _above_zero(value, part, flag), False
 
 
-def _above_zero(value: float, part: str) -> float:
+def _above_zero(value: float, part: str, flag: str) -> float:
     if not value > 0:
-        raise UsageError(f"--search {part.strip()} can be met by nothing: give a number above 0")
+        raise UsageError(f"{flag} {part.strip()} can be met by nothing: give a number above 0")
     return value
 
 
-def _quantity(name: str) -> Quantity:
-    if name not in get_args(Quantity):
-        raise UsageError(f"--search knows no quantity {name!r}: {nearest(name, get_args(Quantity))}")
-    return name  # type: ignore[return-value]
+def quantity_of(name: str, flag: str, known: Iterable[str]) -> str:
+    """The name, which has to be one of `known`.
+
+    Raises:
+        UsageError: it is not; the message says which is nearest.
+    """
+    if name not in known:
+        raise UsageError(f"{flag} knows no quantity {name!r}: {nearest(name, known)}")
+    return name
 
 
-def _amount(text: str) -> tuple[float, str]:
+def amount(text: str) -> tuple[float, str]:
     """Number and unit, in small letters; not a number where there is none."""
     found = _AMOUNT.fullmatch(text)
     return (float(found[1]), found[2].lower()) if found else (math.nan, text)

@@ -12,8 +12,11 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from baselines.errors import UsageError, nearest
+from bench.actions import ACTIONS, ONLY_WITH
+from bench.bounds import Bound, parse_bounds
 from bench.config import read_config
 from bench.goals import Goal, Target, parse_goal, parse_targets
+from bench.questions import Question, parse_question
 
 DATA_DIR = Path(".data")  # where data sets are looked for unless the command says
 
@@ -117,7 +120,17 @@ class Options:
         None, "most minutes of trials of --search (default: all of --trials)", "--search-minutes 25", float
     )
     out: Path | None = _option(
-        None, "folder of this run (default: runs/NET-DATASET-ID), or the exported file", "--out runs/first", Path
+        None,
+        "folder of this run (default: runs/NET-DATASET-ID), or the file of --export or --compare",
+        "--out runs/first",
+        Path,
+    )
+    fail_if: tuple[Bound, ...] = _option(
+        (),
+        "changes from OLD to NEW that fail --compare: accuracy in points (`accuracy<-0.3 significantly`: beyond noise "
+        "too); size,\n  params, macs, memory and latency_ms in % or their unit; latency (beside dense of its run) in %",
+        '--compare runs/before runs/after --fail-if "accuracy<-0.3,size>+2%"',
+        parse_bounds,
     )
     to: str | None = _option(None, "format of --export: onnx, openvino, pt2, aoti", "--export row.nnc --to onnx")
     cache: Path = _option(Path("runs/.cache"), "trained networks, shared by all runs", "--cache /scratch/nets", Path)
@@ -145,40 +158,13 @@ class Command:
     """One call of the command: what to do, and with which options."""
 
     options: Options
-    action: str  # "run", "plan", "list", "report", "evaluate", "export"
+    action: str  # "run", or one of ACTIONS
     targets: tuple[Path, ...] = ()  # the folders of runs, or the artifact
     typed: str = ""  # the command as typed, to be shown in the report
+    question: Question | None = None  # of --advise
 
 
-_RUN = "RUN"  # an action on it takes several
 _LONGEST_NAME = 100  # of a folder that is named after several
-_ACTIONS = {
-    "plan": (None, "print the cases, what is cached and the estimated time; run nothing", "--plan"),
-    "list": (None, "print methods with their hyperparameters, nets, data sets and runtimes", "--list"),
-    "report": (
-        _RUN,
-        "draw a run's tables and figures again, without torch; of several runs one report of them all (into --out)",
-        "--report runs/first, or --report runs/first runs/second",
-    ),
-    "evaluate": (
-        "FILE",
-        "score and time one artifact again, from the file alone",
-        "--evaluate runs/first/artifacts/dct.nnc",
-    ),
-    "export": (
-        "FILE",
-        "write one artifact in the format --to, reload that file and score it",
-        "--export runs/first/artifacts/dct.nnc --to onnx --out dct.onnx",
-    ),
-}
-
-# the options that an action takes; all of them where it is not named
-_TAKEN = {
-    "list": (),
-    "report": ("out",),
-    "evaluate": ("data_dir", "device", "threads", "runtimes"),
-    "export": ("to", "out", "data_dir", "threads"),
-}
 
 
 _TOGETHER = {  # how several values of an option are written
@@ -197,8 +183,10 @@ class _Parser(argparse.ArgumentParser):
         if unknown != message and unknown.startswith("--"):
             flag = unknown.split()[0].split("=")[0]
             message = (
-                f"unknown option {flag}: {nearest(flag, [_flag(name) for name in (*_names_of_options(), *_ACTIONS)])}"
+                f"unknown option {flag}: {nearest(flag, [_flag(name) for name in (*_names_of_options(), *ACTIONS)])}"
             )
+        if (found := re.match(r"argument --(\w+): expected", message)) and found[1] in ACTIONS:
+            message += f", as in {ACTIONS[found[1]].example}"
         raise UsageError(message)
 
 
@@ -215,7 +203,8 @@ def parser() -> argparse.ArgumentParser:
     made = _Parser(
         prog="run_bench.py",
         description="Compress a network in several ways; every row of the table is one file, measured from that file.",
-        epilog="exit code: 0 all rows asked for ran, 1 some failed or was refused, 2 the command cannot be carried out",
+        epilog="exit code: 0 all rows asked for ran (--advise: a row keeps the limits; --compare: nothing fails it), "
+        "1 not so,\n2 the command cannot be carried out",
         formatter_class=argparse.RawTextHelpFormatter,
         allow_abbrev=False,
     )
@@ -234,11 +223,10 @@ def parser() -> argparse.ArgumentParser:
         help="options from a file; the command line wins\n  e.g. --config docs/examples/sweep.yaml",
     )
     group = made.add_mutually_exclusive_group()
-    for name, (metavar, help_text, example) in _ACTIONS.items():
-        text = f"{help_text}\n  e.g. {example}"
-        if metavar:
-            count = "+" if metavar == _RUN else 1
-            group.add_argument(_flag(name), type=Path, nargs=count, metavar=metavar, help=text)
+    for name, action in ACTIONS.items():
+        text = f"{action.help}\n  e.g. {action.example}".replace("%", "%%")
+        if action.metavar:
+            group.add_argument(_flag(name), nargs=action.nargs, metavar=action.metavar, help=text)
         else:
             group.add_argument(_flag(name), action="store_true", help=text)
     return made
@@ -256,21 +244,24 @@ def parse_command(arguments: Sequence[str]) -> Command:
     """
     _check_once(arguments)
     typed = parser().parse_args(arguments)
-    action = next((name for name in _ACTIONS if getattr(typed, name)), "run")
+    action = next((name for name in ACTIONS if getattr(typed, name)), "run")
     values: dict[str, Any] = read_config(typed.config, _names_of_options()) if typed.config else {}
     values |= {name: value for name in _names_of_options() if (value := getattr(typed, name)) is not None}
-    if "to" in values and action != "export":
-        raise UsageError(f"--to {values['to']} needs the file that is written in that format: add --export FILE")
-    taken = _TAKEN.get(action, tuple(values))
+    for name, (other, needed) in ONLY_WITH.items():
+        if name in values and action != other:
+            raise UsageError(f"{_flag(name)} {values[name]} needs {needed}")
+    taken = tuple(values) if action == "run" or ACTIONS[action].options is None else ACTIONS[action].options or ()
     if idle := [name for name in values if name not in taken]:
         only = f"it takes {', '.join(map(_flag, taken))}" if taken else "it takes no other option"
         raise UsageError(f"--{action} does not go with {_flag(idle[0])}: {only}")
     known = {option.name: option for option in dataclasses.fields(Options)}
     options = Options(**{name: _parsed(known[name], value) for name, value in values.items()})
-    targets = tuple(getattr(typed, action)) if action in ("report", "evaluate", "export") else ()
+    given = list(getattr(typed, action)) if action in ACTIONS and ACTIONS[action].metavar else []
+    question = parse_question(given.pop(0)) if action == "advise" else None
+    targets = tuple(Path(one) for one in given)
     if action == "report" and len(targets) > 1 and not options.out:
         options = dataclasses.replace(options, out=_together(targets))
-    return Command(options, action, targets, shlex.join(["python", "run_bench.py", *arguments]))
+    return Command(options, action, targets, shlex.join(["python", "run_bench.py", *arguments]), question)
 
 
 def _check_once(arguments: Sequence[str]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,13 +17,13 @@ from bench.laboratory import Laboratory
 from bench.options import Command, Options
 from bench.progress import Watcher
 from bench.records import write_json
+from bench.remaking import command_of
 from bench.search import Budget, Search, optuna
 from bench.search_space import Space, space_of
 
 SEARCHED = "search.json"  # in the run's folder, read by reports/search_page.py
 _TRIAL_S = 4.0  # of a suggestion before it is trained, for the estimate of time
 _SHARE = 0.3  # of the suggestions that are trained to the end, for the same
-_NOT_OF_THE_WINNER = ("methods", "at", "search", "trials", "search_minutes", "out")
 
 
 def searched_job(command: Command, job: Job, methods: Methods, watcher: Watcher) -> Job:
@@ -97,19 +96,6 @@ def verdict(best: Candidate | None, front: Sequence[Candidate], goal: Goal, opti
     if best is None:
         return "\n".join([*lines, f"nothing found keeps {goal.text}: more --trials, or looser limits"])
     return "\n".join([*lines, f"the winner, {best.size_bytes:,} bytes:", command_of(options, best.label)])
-
-
-def command_of(options: Options, chain: str) -> str:
-    """The command that makes the row of `chain` alone, to be pasted into a shell."""
-    words = ["python", "run_bench.py", "--methods", chain]
-    for option in dataclasses.fields(Options):
-        value = getattr(options, option.name)
-        if option.name in _NOT_OF_THE_WINNER or value == option.default:
-            continue
-        words.append("--" + option.name.replace("_", "-"))
-        if value is not True:
-            words.append(",".join(map(str, value)) if isinstance(value, tuple) else str(value))
-    return shlex.join(words)
 
 
 def _write(found: Sequence[Candidate], goal: Goal, command: Command, laboratory: Laboratory) -> None:
