@@ -69,7 +69,15 @@ def run(command: Command, console: Console) -> int:
             return INTERRUPTED
         except OSError as error:
             raise UsageError(no_more_room(error, [job.out]) or str(error)) from error
-    return SOME_FAILED if any(_problems([one]) for one in records if not _may_be(one)) else OK
+    failed = any(_problems([one]) for one in records if not _may_be(one))
+    return SOME_FAILED if failed or _searched_in_vain(command, job.out) else OK
+
+
+def _searched_in_vain(command: Command, out: Path) -> bool:
+    """Whether no chain that `--search` tried keeps the limits."""
+    from reports.loading import SEARCHED, read_choice
+
+    return command.options.search is not None and not read_choice(out / SEARCHED)["winner"]
 
 
 def _run(command: Command, job: Job, watcher: Watcher) -> tuple[Job, list[RunRecord]]:

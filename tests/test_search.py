@@ -15,6 +15,7 @@ from bench.goals import parse_goal
 from bench.grammar import parse_chains
 from bench.laboratory import UNTRAINED, Trial
 from bench.options import parse_command
+from bench.records import write_json
 from bench.search import Budget, Search, optuna, rungs
 from bench.search_space import Space, space_of
 from bench.searching import _nothing, command_of, searched_job, verdict
@@ -252,3 +253,13 @@ def test_a_damaged_search_is_told_and_none_is_no_section(tmp_path):
     (tmp_path / "search.json").write_text('{"candidates": []}')
     with pytest.raises(ValueError, match=r"search.json is damaged"):
         search_section([], tmp_path)
+
+
+def test_a_search_in_vain_is_told_by_the_exit_code(tmp_path):
+    import run_bench
+
+    command = parse_command(["--search", "size<=1KB"])
+    for winner, vain in (("", True), ("ptq", False)):
+        write_json({"winner": winner}, tmp_path / "search.json")
+        assert run_bench._searched_in_vain(command, tmp_path) is vain
+    assert not run_bench._searched_in_vain(parse_command([]), tmp_path)
