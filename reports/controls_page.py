@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bench.records import RunRecord
-from reports.cells import MISSING, bytes_text, markdown, percent, pipe_table, ratio
-from reports.controls import CONTROL_RULE, Match, epochs_of, matches, refused
+from reports.cells import MISSING, bytes_text, markdown, percent, pipe_table
+from reports.controls import CONTROL_RULE, Match, epochs_of, matches, refused, size_text
 from reports.crowd import LISTED, left_out, named
-from reports.pairing import NO_SEED, Row, code, places_text, points, rows_of, scored_alike, seeds_text
+from reports.pairing import Row, code, places_text, points, rows_of, scored_alike, seeds_text
 from reports.roles import CONTROLS, WHAT, asked, has_controls, labels_of
 from reports.rows import DENSE
 
@@ -60,11 +60,10 @@ def _against(records: Sequence[RunRecord]) -> str:
 
 
 def _cell(one: Match) -> str:
-    if one.gap is None:
-        return NO_SEED
-    size = f", {ratio(one.smaller)}" if one.role in ("half", "xz") else ""
     note = f"<br>{markdown(one.note)}" if one.note else ""
-    return f"{points(one.gap)}{size}<br>**{one.verdict}**{note}"
+    if one.gap is None:
+        return one.verdict + note
+    return f"{points(one.gap)}{size_text(one)}<br>**{one.verdict}**{note}"
 
 
 def _measured(records: Sequence[RunRecord]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 
 import pytest
 
@@ -57,7 +58,42 @@ def test_a_method_that_loses_to_dense_in_half_as_many_bits_does_not_pay() -> Non
     records = [sized(one, 149_000) if one.chain == "half" else one for one in controlled(SEEDS)]
     line = about(pays_sentences(records), "`prune` ")
     assert line.startswith("`prune` does not pay at any of 1 setting;")
-    assert "worse than dense in 16 bits" in line
+    assert "worse than dense in 16 bits, -0.21 (-0.23 to -0.19) points, 0.993×)" in line
+
+
+def test_a_loss_that_the_bytes_make_is_told_with_the_bytes() -> None:
+    """The interval reaches zero, and the file of 16 bits is far smaller."""
+    records = [sized(one, 100_000) if one.chain == "half" else one for one in at(controlled((0,)), "half", 9680)]
+    line = about(pays_sentences(records), "`prune` ")
+    assert re.search(r"worse than dense in 16 bits, \+0\.00 \(-0\.\d+ to \+0\.\d+\) points, 0\.667×\)", line)
+    topic = next(one for one in takeaways(records) if line in one.sentences)
+    assert "× says how many times smaller the row's file is" in topic.rule
+    assert "larger by more than 1 %" in topic.rule
+
+
+def test_an_interpolated_control_counts_against_a_row_and_never_makes_it_pay_alone() -> None:
+    def between(*, without_random: bool, correct: int = 9300) -> str:
+        records = [one for one in at(controlled(SEEDS), "small:bytes=150000", correct) if one.chain != RANDOM or
+                   not without_random]  # fmt: skip
+        sizes = {"small:bytes=150000": 180_000, "small:bytes=30000": 120_000}
+        records = [sized(one, sizes.get(one.chain, one.file_bytes)) for one in records]
+        return about(pays_sentences(at(records, "small:bytes=30000", correct)), "`prune` ")
+
+    alone = between(without_random=True)
+    assert alone.startswith("`prune` is not shown to pay at any of 1 setting; not at `prune:sparsity=0.9` (better only")
+    assert "better only than a small dense network interpolated at the same bytes, +3.80" in alone
+    both = between(without_random=False)
+    assert both.startswith("`prune` pays at 1 of 1 setting")
+    assert "a small dense network interpolated at the same bytes and random pruning" in both
+    lost = between(without_random=False, correct=9750)
+    assert lost.startswith("`prune` does not pay")
+    assert "worse than a small dense network interpolated at the same bytes" in lost
+
+
+def test_small_networks_far_apart_in_bytes_are_no_control() -> None:
+    records = without(controlled(SEEDS), RANDOM)
+    records = [sized(one, 170_000) if one.chain == "small:bytes=150000" else one for one in records]
+    assert about(pays_sentences(records), "`prune` ") == ""
 
 
 def test_without_a_control_of_the_same_bytes_nothing_is_said_to_pay() -> None:
