@@ -8,6 +8,7 @@ import re
 import pytest
 
 from bench.records import Accuracy, RunRecord
+from reports.absent import MADE_FOR_SOME, absent
 from reports.controls import LARGER, NONE_NEAR, SMALLER, TRADE, Match, against_file, matches, refused
 from reports.controls_page import NONE, controls_section
 from reports.page import page
@@ -235,6 +236,45 @@ def test_refused_controls_are_told_once_with_their_reason_and_seeds() -> None:
     assert text.count("one channel a layer is larger") == 1  # not among what went wrong
     asked = [*records, dataclasses.replace(refused_control("small", "dct", (), "why not"), role="asked")]
     assert "why not" in page(asked, title="t", command="c").split("## What went wrong")[1]
+
+
+def lacking(records: list[RunRecord]) -> dict[str, tuple[set[str], int]]:
+    return {one.role: ({row.chain for row in one.without}, one.of) for one in absent(records)}
+
+
+def test_a_row_without_a_control_that_rows_like_it_have_is_named() -> None:
+    records = controlled()
+    assert lacking(records) == {"small": ({DISTILL}, 3), "random": ({CHAIN}, 2)}  # that of the chain was refused
+    section = controls_section(records).split("Controls that there are not:")[1]
+    assert f"same layer-wise rates: none for 1 of the 2 rows that it is for: `{records[3].label}`" in section
+    assert MADE_FOR_SOME in section
+    second = dataclasses.replace(row(DISTILL.replace("student1", "student2"), 9400), file_bytes=119_000)
+    assert lacking([*records, second])["untaught"] == ({second.chain}, 2)
+    assert lacking(without(records, PTQ))["part"] == ({CHAIN}, 1)
+    typed = [dataclasses.replace(one, role="asked", control_of=()) if one.chain == PTQ else one for one in records]
+    assert "part" not in lacking(typed)
+
+
+def test_a_row_whose_control_was_refused_or_that_needs_none_is_not_named() -> None:
+    records = controlled((0, 1))
+    refused_too = [*records, *(refused_control("random", "x", [CHAIN], "no", seed) for seed in (0, 1))]
+    assert "random" not in lacking(refused_too)
+    every = [row("dense", 9700), row(RANDOM, 9000), row("dct:keep=0.5", 9600)]
+    assert set(lacking(every)) == {"small"}
+    assert lacking([]) == {}
+    full = [one for one in controlled() if one.chain not in (CHAIN, DISTILL)]
+    assert lacking(full) == {}
+    assert MADE_FOR_SOME not in controls_section(full)
+
+
+def test_a_dash_among_the_controls_is_explained_and_many_rows_are_counted() -> None:
+    assert "–: there is nothing to be held against" in controls_section(controlled())
+    full = [one for one in controlled() if one.chain in ("dense", PRUNE, "half", "xz", RANDOM, "longer:extra=2")]
+    assert "–: there is nothing" not in controls_section(full)
+    many = [row(f"prune:sparsity=0.{k}:score=magnitude", 9000) for k in range(100, 140)]
+    text = controls_section([*controlled(), *many])
+    assert "none for 41 of the 42 rows that it is for" in text
+    assert "and 16 more" in text
 
 
 def test_a_control_that_failed_went_wrong() -> None:
