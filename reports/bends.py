@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
 from bench.records import RunRecord
@@ -19,11 +20,13 @@ SETTINGS = 3  # measured ones that a curve needs
 NO_LOSS = 0.005  # of accuracy: a mean loss up to it counts as none
 STEEPER, LEAST = 3.0, 0.01  # a bend: loss a doubling beside that before it; of accuracy, lost at the next setting
 BEND_RULE = (
-    f"Of curves with {SETTINGS} measured settings or more: the largest compression ratio whose mean loss beside dense "
-    f"is at most {100 * NO_LOSS:g} points, and the largest whose difference from dense has a 95 % interval that "
-    "reaches zero. A curve bends at the setting from which the next one loses points, for each doubling of the "
-    f"ratio, at {STEEPER:g} times the rate or more of the way from dense to there, and {100 * LEAST:g} point at "
-    "least, the interval of the difference between the two settings leaving zero out; of several at the sharpest. "
+    f"Of curves with {SETTINGS} measured settings or more: which have a mean loss beside dense of at most "
+    f"{100 * NO_LOSS:g} points, and which a difference from dense whose 95 % interval does not lie below zero. `Up to` "
+    "is said of a compression ratio where every measured setting of a smaller one does so too; where one does not, "
+    "the one that lies lowest is told, and the largest ratio is given by itself. A curve bends at the setting from "
+    "which the next one loses points, for each doubling of the ratio, at "
+    f"{STEEPER:g} times the rate or more of the way from dense to there, and {100 * LEAST:g} point at least, the "
+    "interval of the difference between the two settings leaving zero out; of several at the sharpest. "
     "Points are those of the row less dense's."
 )
 
@@ -39,18 +42,39 @@ def bend_sentences(records: Sequence[RunRecord]) -> list[str]:
     return lines
 
 
-def holds(points: Sequence[Point]) -> Point | None:
-    """The point of the largest ratio at no loss worth the name; None where every one loses more."""
-    return max((one for one in points if one.lost <= NO_LOSS + 1e-12), key=lambda one: one.ratio, default=None)
+@dataclass(frozen=True)
+class Reach:
+    """How far something holds along a curve: up to a setting without a break, and at what setting beyond the break."""
+
+    up_to: Point | None  # of those before which every one holds, the one of the largest ratio
+    beyond: Point | None  # the largest ratio at which it holds, where that is another
+    broken: Point | None  # of the smaller ratios than `beyond` at which it does not, the one that loses most
 
 
-def alike(points: Sequence[Point], dense: Sequence[Sample] = ()) -> tuple[Point, Difference] | None:
-    """The point of the largest ratio that cannot be told apart from dense, with its difference; None without one.
+def reach(points: Sequence[Point], holds: Callable[[Point], bool]) -> Reach:
+    """How far `holds` is true of points in rising ratio."""
+    those = [holds(one) for one in points]
+    first = those.index(False) if False in those else len(those)
+    last = max((index for index, one in enumerate(those) if one), default=-1)
+    up_to = points[first - 1] if first else None
+    if last < first:
+        return Reach(up_to, None, None)
+    broken = [one for one, true in zip(points[:last], those, strict=False) if not true]
+    return Reach(up_to, points[last], max(broken, key=lambda one: one.lost))
+
+
+def holds(points: Sequence[Point]) -> Reach:
+    """How far the points, in rising ratio, show no loss worth the name."""
+    return reach(points, lambda one: one.lost <= NO_LOSS + 1e-12)
+
+
+def alike(points: Sequence[Point], dense: Sequence[Sample] = ()) -> tuple[Reach, Mapping[float, Difference]]:
+    """How far the points, in rising ratio, are not shown to lie below dense, and each ratio's difference.
 
     dense: the dense network's samples, for which images it gets right.
     """
-    known = [(one, gap) for one in points if (gap := _against_dense(one, dense)) and not gap.worse]
-    return max(known, key=lambda one: one[0].ratio, default=None)
+    known = {one.ratio: gap for one in points if (gap := _against_dense(one, dense))}
+    return reach([one for one in points if one.ratio in known], lambda one: not known[one.ratio].worse), known
 
 
 def bend(points: Sequence[Point]) -> tuple[Point, Point] | None:
@@ -102,19 +126,13 @@ def _between(here: Point, after: Point) -> Difference | None:
 
 
 def _sentence(panel: Panel, curve: Curve, points: Sequence[Point]) -> str:
-    kept, same, bent = holds(points), alike(points, panel.dense), bend(points)
+    (same, gaps), bent = alike(points, panel.dense), bend(points)
     parts = [
-        f"is within {100 * NO_LOSS:g} points of dense up to {ratio(kept.ratio)} ({markdown(kept.text)})"
-        if kept
-        else f"is more than {100 * NO_LOSS:g} points below dense at every setting"
+        _reached(holds(points), f"is within {100 * NO_LOSS:g} points of dense", _beside_dense)
+        or f"is more than {100 * NO_LOSS:g} points below dense at every setting",
+        _reached(same, "is not shown to lie below it", lambda one: f"{as_points(gaps[one.ratio])} points")
+        or ("is shown to lie below it at every setting" if gaps else ""),
     ]
-    if same:
-        point, gap = same
-        parts.append(
-            f"is not told apart from it up to {ratio(point.ratio)} ({markdown(point.text)}, {as_points(gap)} points)"
-        )
-    else:
-        parts.append("is told apart from it at every setting")
     if bent:
         here, after = bent
         parts.append(
@@ -127,7 +145,27 @@ def _sentence(panel: Panel, curve: Curve, points: Sequence[Point]) -> str:
     texts = ", ".join(one.text.partition("=")[2] for one in points)
     key = points[0].text.partition("=")[0]
     rests = f"(rests on: {counted(len(points), 'row')}, {markdown(f'{key}={texts}')}; {seeds_text(seeds)})"
-    return f"{markdown(panel.name)}: `{curve.name}` {'; '.join(parts)}; {on_seeds(len(seeds))} {rests}"
+    return f"{markdown(panel.name)}: `{curve.name}` {'; '.join(filter(None, parts))}; {on_seeds(len(seeds))} {rests}"
+
+
+def _reached(found: Reach, what: str, number: Callable[[Point], str]) -> str:
+    """How far something holds in words, with what says so of each setting named; empty where it holds nowhere."""
+    places = []
+    if found.up_to:
+        places.append(f"up to {_place(found.up_to, number)}")
+    if found.beyond and found.broken:
+        places.append(f"at {_place(found.beyond, number)}, but not at {_place(found.broken, number)} between")
+        if not found.up_to:
+            places[-1] = places[-1].removesuffix(" between")
+    return f"{what} {' and '.join(places)}" if places else ""
+
+
+def _place(point: Point, number: Callable[[Point], str]) -> str:
+    return f"{ratio(point.ratio)} ({markdown(point.text)}, {number(point)})"
+
+
+def _beside_dense(point: Point) -> str:
+    return f"{_below(point)} points"
 
 
 def _below(point: Point) -> str:

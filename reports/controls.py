@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from bench.records import Role, RunRecord
+from reports.cells import bytes_text, ratio
 from reports.chains import parse
 from reports.comparisons import SAME_BYTES, Difference, at_equal_bytes
 from reports.pairing import ALIKE, BETTER, NO_SEED, WORSE, Row, compared, rows_of, same_place, smaller_by, verdict
@@ -16,6 +17,8 @@ from reports.sweeps import Curve, point_of
 
 TRADE = "a trade"  # one is smaller, the other more accurate
 SMALLER, LARGER = (f"{size}; accuracy {ALIKE}" for size in ("smaller", "larger"))
+NONE_NEAR = "no comparison"  # no small dense network of the row's bytes, nor two near enough on either side of it
+MOST_APART = 2.0  # bytes of two small dense networks: over more, accuracy is no straight line in their logarithm
 MARGIN = 0.005  # of accuracy: an interval that reaches no further below zero leaves no loss worth the name
 SAME_FILE = 0.01  # of its bytes: two files are of one size
 UNCORRECTED = (
@@ -28,9 +31,12 @@ CONTROL_RULE = (
     f"count too: a row is better where its file is smaller by more than {100 * SAME_FILE:g} % and the interval leaves "
     f"no room for a loss of more than {100 * MARGIN:g} points, or where it is more accurate at no larger file; worse "
     "where the same is true of the control; a trade where one is smaller and the other more accurate. The small "
-    f"dense network is one trained for the row where the bytes of the two differ by at most {100 * SAME_BYTES:g} %, "
-    "otherwise interpolated between small ones over the logarithm of the bytes, where there is one on either side. "
-    "`~` marks a control of another row, the nearest there is, with its extra epochs. " + UNCORRECTED
+    f"dense network is one whose bytes differ from the row's by at most {100 * SAME_BYTES:g} %, the one trained for "
+    "the row before others. Where there is none, `interpolated` marks the straight line, over the logarithm of the "
+    f"bytes, between the nearest small ones on either side, if their bytes are at most {MOST_APART:g} times apart: no "
+    "such network was trained, and since accuracy levels off with size the line lies rather below it. Otherwise there "
+    "is no "
+    "comparison. `~` marks a control of another row, the nearest there is. " + UNCORRECTED
 )
 
 
@@ -40,12 +46,17 @@ class Match:
 
     row: Row
     role: Role
-    control: Row | None  # None of a small dense network that is interpolated
-    gap: Difference | None  # accuracy of the row less that of the control; None without a seed in common
+    control: Row | None  # None of a small dense network that is interpolated, or that there is not
+    gap: Difference | None  # accuracy of the row less that of the control; None without a seed in common or a control
     smaller: float  # the control's bytes over the row's
-    verdict: str  # BETTER, WORSE, ALIKE, TRADE, SMALLER, LARGER or NO_SEED
+    verdict: str  # BETTER, WORSE, ALIKE, TRADE, SMALLER, LARGER, NO_SEED or NONE_NEAR
     note: str = ""
     read_between: tuple[Row, ...] = ()  # the small dense networks that an interpolated one lies between
+
+    @property
+    def interpolated(self) -> bool:
+        """Whether the control was not trained but read between two that were."""
+        return self.control is None and self.gap is not None
 
 
 def matches(records: Sequence[RunRecord], kinds: Sequence[Role] = CONTROLS) -> list[Match]:
@@ -87,6 +98,11 @@ def against_file(gap: Difference | None, smaller: float) -> str:
     return WORSE if gap.high <= MARGIN else LARGER
 
 
+def size_text(one: Match) -> str:
+    """How many times smaller the row's file is than a control's whose bytes count, after a comma; else nothing."""
+    return f", {ratio(one.smaller)}" if one.role in ("half", "xz") else ""
+
+
 def epochs_of(row: Row) -> int:
     """Extra epochs of a row's first seed."""
     return extra_epochs(row.good[row.seeds[0]])
@@ -115,17 +131,28 @@ def _longer(row: Row, role: Role, its: Sequence[Row]) -> list[Match]:
 
 
 def _small(row: Row, role: Role, its: Sequence[Row]) -> list[Match]:
-    for own in _own(row, role, its):
-        if abs(smaller_by(row, own) - 1) <= SAME_BYTES:
-            return [_by_accuracy(row, role, own)]
-    curves = [
-        Curve(role, parse(DENSE), tuple(point_of(one.records) for one in of if one.good)) for of in ([row], list(its))
-    ]
-    found = at_equal_bytes(*curves) if its else []
-    if found:
-        gap = found[0].difference
-        return [Match(row, role, None, gap, 1.0, verdict(gap), "interpolated", _around(row, its))]
-    return []
+    """One of the row's bytes, or one that is interpolated, or why there is no comparison; nothing in a run without."""
+    as_large = [one for one in its if abs(smaller_by(row, one) - 1) <= SAME_BYTES]
+    own = _own(row, role, as_large)
+    if found := own or sorted(as_large, key=lambda one: abs(math.log(smaller_by(row, one)))):
+        note = "" if own else f"~that of another row, {bytes_text(found[0].file_bytes)}"
+        return [_by_accuracy(row, role, found[0], note)]
+    if not its:
+        return []
+    around = _around(row, its)
+    if len(around) < 2:
+        bound = "smaller" if around[0].file_bytes < row.file_bytes else "larger"
+        return [Match(row, role, None, None, math.nan, NONE_NEAR, f"all small ones are {bound}")]
+    small, large = (one.file_bytes for one in around)
+    if large > MOST_APART * small * (1 + 1e-9):  # geometric means of one size differ in their last digits
+        note = f"the nearest, {bytes_text(small)} and {bytes_text(large)}, are {ratio(large / small)} apart"
+        return [Match(row, role, None, None, math.nan, NONE_NEAR, note)]
+    curves = [Curve(role, parse(DENSE), tuple(point_of(one.records) for one in of)) for of in ([row], around)]
+    found_there = at_equal_bytes(*curves)
+    if not found_there:
+        return [Match(row, role, None, None, math.nan, NO_SEED)]
+    gap = found_there[0].difference
+    return [Match(row, role, None, gap, 1.0, verdict(gap), "interpolated", around)]
 
 
 def _around(row: Row, its: Sequence[Row]) -> tuple[Row, ...]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bench.records import RunRecord
-from reports.cells import MISSING, bytes_text, markdown, percent, pipe_table, ratio
-from reports.controls import CONTROL_RULE, Match, epochs_of, matches, refused
+from reports.absent import MADE_FOR_SOME, absent_lines
+from reports.cells import MISSING, bytes_text, markdown, percent, pipe_table
+from reports.controls import CONTROL_RULE, Match, epochs_of, matches, refused, size_text
 from reports.crowd import LISTED, left_out, named
-from reports.pairing import NO_SEED, Row, code, places_text, points, rows_of, scored_alike, seeds_text
+from reports.pairing import Row, code, places_text, points, rows_of, scored_alike, seeds_text
 from reports.roles import CONTROLS, WHAT, asked, has_controls, labels_of
 from reports.rows import DENSE
 
@@ -20,6 +21,10 @@ _HEADS = {
     "xz": "xz of dense",
     "untaught": "untaught",
 }
+_DASH = (
+    f"{MISSING}: there is nothing to be held against (no epochs beyond dense's, nothing pruned by a score, no "
+    "teacher), the row is such a control itself, or this run has none for it: such rows are named below the controls."
+)
 NONE = (
     "**This run has no controls** (`--no-controls`): nothing here says that a method does better than more training, a "
     "smaller network, or chance."
@@ -31,8 +36,11 @@ def controls_section(records: Sequence[RunRecord]) -> str:
     if not has_controls(records):
         return f"## Controls\n\n{NONE}\n"
     parts = ["## Controls\n", _against(records), _measured(records)]
-    if lines := _refused(records):
+    lacking = absent_lines(records)
+    if lines := [*_refused(records), *lacking]:
         parts += ["Controls that there are not:\n", "".join(f"- {line}\n" for line in lines)]
+    if lacking:
+        parts.append(f"{MADE_FOR_SOME}\n")
     return "\n".join(part for part in parts if part)
 
 
@@ -55,16 +63,17 @@ def _against(records: Sequence[RunRecord]) -> str:
         "Difference in accuracy, points: the row's less its control's, with its interval "
         f"({intervals or 'none'}), and what it says; with × how many times smaller the row's file is. {CONTROL_RULE}"
     )
+    if any(MISSING in line for line in lines):
+        reading += f" {_DASH}"
     head = ["method", "file", *(f"against {_HEADS[role]}" for role in kinds)]
     return f"{text}{pipe_table(head, lines)}\n{reading}\n"
 
 
 def _cell(one: Match) -> str:
-    if one.gap is None:
-        return NO_SEED
-    size = f", {ratio(one.smaller)}" if one.role in ("half", "xz") else ""
     note = f"<br>{markdown(one.note)}" if one.note else ""
-    return f"{points(one.gap)}{size}<br>**{one.verdict}**{note}"
+    if one.gap is None:
+        return one.verdict + note
+    return f"{points(one.gap)}{size_text(one)}<br>**{one.verdict}**{note}"
 
 
 def _measured(records: Sequence[RunRecord]) -> str:

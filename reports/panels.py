@@ -13,6 +13,8 @@ from reports.roles import ASKED
 from reports.rows import DENSE
 from reports.statistics import pareto_front
 
+AROUND, LEAST_AROUND = 0.5, 1.0  # of the span of what was asked for; points: how far controls widen an axis
+
 
 @dataclass(frozen=True)
 class Point:
@@ -62,6 +64,33 @@ class Panel:
     def asked(self) -> int:
         """How many rows were asked for, dense not counted."""
         return sum(one.role == ASKED and one.chain != DENSE for one in self.points)
+
+    @property
+    def range(self) -> tuple[float, float]:
+        """What the accuracy axis shows, in per cent: all that is named or was asked for, with room. Other points widen
+        it by AROUND of that at most, to each side."""
+        named = self.named
+        own = [one for one in self.points if one.role == ASKED or one in named] or list(self.points)
+        low, high = min(one.low for one in own), max(one.high for one in own)
+        most = max(LEAST_AROUND, AROUND * (high - low))
+        near = [one for one in self.points if low - most <= one.accuracy <= high + most]
+        low, high = min(low, *(one.accuracy for one in near)), max(high, *(one.accuracy for one in near))
+        room = max(0.5, 0.12 * (high - low))
+        return low - room, high + room
+
+    @property
+    def outside(self) -> list[Point]:
+        """The points beyond the axis, drawn at its edge: controls far from all that was asked for."""
+        low, high = self.range if self.points else (0.0, 100.0)
+        return [one for one in self.points if not low <= one.accuracy <= high]
+
+    def height(self, point: Point) -> float:
+        """Where a point is drawn: its accuracy, or just inside the edge beyond which it lies."""
+        low, high = self.range
+        inset = 0.02 * (high - low)
+        return (
+            point.accuracy if low <= point.accuracy <= high else low + inset if point.accuracy < low else high - inset
+        )
 
 
 def _front(points: Sequence[Point]) -> list[Point]:

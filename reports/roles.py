@@ -43,7 +43,7 @@ def serves_as(one: RunRecord, role: Role) -> bool:
     if role == "random":
         return any(("score", "random") in settings for _, settings in stages)
     if role == "untaught":
-        return not any(_is_taught(dict(settings)) for _, settings in stages)
+        return not any(is_taught(dict(settings)) for _, settings in stages)
     return role in _BY_NAME and methods(stages) == (role,)
 
 
@@ -59,7 +59,8 @@ def is_of(one: RunRecord, role: Role, chain: str) -> bool:
     return all(own == other or _LIKE[role](own, other) for own, other in pairs)
 
 
-def _is_taught(settings: Settings) -> bool:
+def is_taught(settings: Settings) -> bool:
+    """Whether a stage has a teacher."""
     return settings.get("loss", "none") != "none"
 
 
@@ -74,7 +75,7 @@ def _random_at_its_rates(own: Settings, other: Settings) -> bool:
 def _without_its_teacher(own: Settings, other: Settings) -> bool:
     """Whether a stage is `other` without the lesson."""
     rest = [{key: text for key, text in one.items() if key not in _OF_A_TEACHER} for one in (own, other)]
-    return rest[0] == rest[1] and _is_taught(other) and not _is_taught(own)
+    return rest[0] == rest[1] and is_taught(other) and not is_taught(own)
 
 
 _LIKE = {"random": _random_at_its_rates, "untaught": _without_its_teacher}

@@ -13,15 +13,17 @@ from matplotlib.lines import Line2D
 
 from bench.records import Role, RunRecord, RuntimeResult
 from reports import labels
-from reports.cells import byte_unit, shortened
+from reports.cells import byte_unit, one_line
 from reports.crowd import family, family_looks, is_crowd
+from reports.names import cut, short_names
 from reports.panels import Panel, points_of
 from reports.roles import ASKED, WHAT, asked, beside
 from reports.rows import DENSE, dense_first, find, first_scored, middle
 from reports.style import Look, log_axis, looks, new_figure, reserve_below, settle
 
 _LATENCY_AXIS = "latency of one image, % of the dense network's in the same process (log scale)"
-KEY_LABEL = 50  # characters of a label in the key
+KEY_LABEL = 50  # characters of a label in a key of two columns
+LONG_KEY_LABEL = 105  # and of one
 LABEL = 34  # characters of a label beside its point
 KEY_LINE_INCHES = 0.2
 GREY = "#707070"
@@ -77,7 +79,7 @@ def _if_ok(result: RuntimeResult) -> RuntimeResult | None:
 
 
 def _draw(panels: Sequence[Panel], table: dict[str, Look], title: str, width: float) -> Figure:
-    """With names beside the points; where they do not fit, or look alike when shortened, with numbers and a key."""
+    """With names beside the points; where one is too long or they do not fit, with numbers and a key."""
     for numbered, reach in ((False, REACH), (True, REACH), (True, math.inf)):
         figure = _try(panels, table, title, width, numbered=numbered, reach=reach)
         if figure is not None:
@@ -89,15 +91,19 @@ def _try(
     panels: Sequence[Panel], table: dict[str, Look], title: str, width: float, *, numbered: bool, reach: float
 ) -> Figure | None:
     numbers = {chain: index for index, chain in enumerate(dict.fromkeys(p.chain for one in panels for p in one.named))}
-    names = {point.chain: point.label for panel in panels for point in panel.points}
+    shown = [point for panel in panels for point in panel.points if point.role == ASKED or point in panel.named]
+    short = short_names(point.label for point in shown)  # of a crowd, what rows without a name have counts too
+    names = {point.chain: short[one_line(point.label)] for panel in panels for point in panel.named}
+    if not numbered and any(len(name) > LABEL for name in names.values()):
+        return None
     roles_of = {point.chain: point.role for panel in panels for point in panel.points}
-    key = [(chain, f"{index}  {shortened(names[chain], KEY_LABEL)}") for chain, index in numbers.items() if numbered]
+    key = [(chain, f"{index}  {cut(names[chain], LONG_KEY_LABEL)}") for chain, index in numbers.items() if numbered]
     roles = {point.role: point.chain for panel in panels for point in panel.points if point.role != ASKED}
     key += [(chain, WHAT[role]) for role, chain in roles.items()]
     if any(panel.crowded for panel in panels):
         families = {family(chain): chain for chain, role in roles_of.items() if chain != DENSE and role == ASKED}
-        key = [(chain, shortened(name, KEY_LABEL)) for name, chain in sorted(families.items())] + key
-    lines = math.ceil(len(key) / 2)
+        key = [(chain, cut(name, LONG_KEY_LABEL)) for name, chain in sorted(families.items())] + key
+    places, lines = _key_places([text for _, text in key])
     height = 0.5 + 4.6 * len(panels) + KEY_LINE_INCHES * (lines + 1)
     figure = new_figure(width, height)
     figure.suptitle(title, fontsize=12)
@@ -110,11 +116,11 @@ def _try(
     settle(figure)
     renderer = figure.canvas.get_renderer()  # type: ignore[attr-defined]
     for axes, panel in zip(grid, panels, strict=True):
-        texts = [str(numbers[p.chain]) if numbered else shortened(p.label, LABEL) for p in panel.named]
-        if len(set(texts)) < len(texts) or not _label(axes, panel, texts, table, renderer, reach=reach):
+        texts = [str(numbers[p.chain]) if numbered else names[p.chain] for p in panel.named]
+        if not _label(axes, panel, texts, table, renderer, reach=reach):
             return None
-    for index, (chain, text) in enumerate(key):
-        left, up = (0.03, 0.52)[index // lines], (lines - index % lines - 0.5) * KEY_LINE_INCHES / height
+    for (chain, text), (column, line) in zip(key, places, strict=True):
+        left, up = (0.03, 0.52)[column], (lines - line - 0.5) * KEY_LINE_INCHES / height
         look = table[chain]
         filled = look.colour if look.colour != GREY else "none"
         mark = Line2D([left], [up], marker=look.marker, color=look.colour, markerfacecolor=filled, linestyle="")
@@ -122,6 +128,16 @@ def _try(
         figure.add_artist(mark)
         figure.text(left + 0.012, up, text, fontsize=9, va="center")
     return figure
+
+
+def _key_places(texts: Sequence[str]) -> tuple[list[tuple[int, int]], int]:
+    """Column and line of each text of a key, and how many lines there are: two columns, then a line for each that is
+    too long for one."""
+    long = [index for index, text in enumerate(texts) if len(text) > KEY_LABEL]
+    half = math.ceil((len(texts) - len(long)) / 2)
+    short = iter(divmod(place, half) for place in range(len(texts) - len(long)))
+    places = [(0, half + long.index(index)) if index in long else next(short) for index in range(len(texts))]
+    return places, half + len(long)
 
 
 def _caption(panels: Sequence[Panel]) -> str:
@@ -132,6 +148,8 @@ def _caption(panels: Sequence[Panel]) -> str:
         bars = f"bars: 95 % intervals over seeds{two}" if several else bars
         most = max(panel.asked for panel in panels)
         return f"named: dense (dotted) and the Pareto front (dashed), of {most} rows; {bars}"
+    if any(panel.outside for panel in panels):
+        bars += "; arrow: a control beyond the axis, its accuracy"
     beaten = any(point.role != ASKED for panel in panels for point in panel.front)
     front = "Pareto front, with controls that beat a method on it" if beaten else "Pareto front"
     return f"{bars}; dashed: {front}; dotted: dense"
@@ -151,7 +169,7 @@ def _panel(axes: Axes, panel: Panel, table: dict[str, Look]) -> None:
         if point not in named:
             look = table[point.chain]
             own = point.role == ASKED
-            (mark,) = axes.plot([point.cost], [point.accuracy], look.marker, color=look.colour, zorder=2)
+            (mark,) = axes.plot([point.cost], [panel.height(point)], look.marker, color=look.colour, zorder=2)
             mark.set(markersize=4 if own else 6, alpha=0.4 if own else 0.8)
             mark.set_markerfacecolor(look.colour if own else "none")
     for point in named:
@@ -182,9 +200,7 @@ def _panel(axes: Axes, panel: Panel, table: dict[str, Look]) -> None:
 def _limits(axes: Axes, panel: Panel) -> None:
     costs = [cost for point in panel.points for cost, _ in point.seeds]
     log_axis(axes, costs, panel.unit)
-    low, high = min(p.low for p in panel.points), max(p.high for p in panel.points)
-    room = max(0.5, 0.12 * (high - low))
-    axes.set_ylim(low - room, high + room)
+    axes.set_ylim(*panel.range)
     reference = [point.accuracy for point in panel.points if point.chain == DENSE]
     for accuracy in reference:
         axes.axhline(accuracy, color="#000000", linewidth=0.8, linestyle=":", zorder=1)
@@ -199,14 +215,15 @@ def _label(
     named = panel.named
     where = [tuple(map(float, axes.transData.transform((p.cost, p.accuracy)))) for p in named]
     points = [labels.Box(x, y, x, y).grown(9) for x, y in where]
-    others = [axes.transData.transform((p.cost, p.accuracy)) for p in panel.points if p not in named]
+    others = [axes.transData.transform((p.cost, panel.height(p))) for p in panel.points if p not in named]
     lines = [labels.Box(float(x), float(y), float(x), float(y)).grown(3) for x, y in others]
     for (x, _), point in zip(where, named, strict=True):
         ends = axes.transData.transform([(point.cost, point.low), (point.cost, point.high)])  # [2, 2]
         lines.append(labels.Box(x - 3, float(ends[0, 1]), x + 3, float(ends[1, 1])))
     lines += [box for line in axes.lines if line.get_linestyle() in ("--", ":") for box in _along(line)]
-    anchors = [(point.cost, point.accuracy) for point in named]
-    colours = [table[point.chain].colour for point in named]
+    anchors = [(point.cost, panel.height(point)) for point in (*named, *panel.outside)]
+    colours = [table[point.chain].colour for point in (*named, *panel.outside)]
+    texts = [*texts, *(f"{'↓' if p.accuracy < panel.range[0] else '↑'} {p.accuracy:.1f} %" for p in panel.outside)]
     placed = labels.place(axes, anchors, texts, colours, renderer=renderer, points=points, lines=lines, reach=reach)
     return placed is not None
 

@@ -11,7 +11,7 @@ from reports.cells import counted
 from reports.chain_gains import ORDER_RULE, Orders, orders
 from reports.chains import methods, parse
 from reports.comparisons import Difference
-from reports.controls import UNCORRECTED, Match, matches
+from reports.controls import MARGIN, MOST_APART, SAME_FILE, UNCORRECTED, Match, matches, size_text
 from reports.crowd import front
 from reports.ensembles import ENSEMBLE_RULE, ensemble_sentences
 from reports.pairing import (
@@ -36,9 +36,14 @@ NAMED = 3  # rows that a sentence tells the numbers of
 MOST = 6  # sentences of a topic
 NOTHING = "None of the rules below has anything to say about this run's records."
 PAYS_RULE = (
-    "A row pays where it is more accurate, its 95 % interval leaving zero out, than each control of the same bytes "
-    "or rates that was measured for it, a small dense network or random pruning, and is not worse than dense in 16 "
-    "bits or its xz file."
+    "A row pays where it is more accurate, its 95 % interval leaving zero out, than each control of the same bytes or "
+    "rates that it has, a small dense network or random pruning, and is not worse than dense in 16 bits or its xz "
+    "file. One of the controls that it beats must have been trained: a small dense network that is interpolated, "
+    f"between two that are at most {MOST_APART:g} times apart in bytes, may count against a row, and never makes it "
+    "pay alone. Rows without such a control are not judged. Beside dense in 16 bits and the xz file, × says how many "
+    "times smaller the row's file is, and a row is worse where it is less accurate, beyond the interval, at no smaller "
+    f"file, or where its file is larger by more than {100 * SAME_FILE:g} % and the interval leaves no room for a gain "
+    f"of more than {100 * MARGIN:g} points."
 )
 TAUGHT_RULE = (
     "A teacher adds something where the 95 % interval of the difference between the row that had one and the same row "
@@ -164,13 +169,13 @@ def _equal(one: Match) -> bool:
 
 
 def _pays(family: str, judged: Sequence[tuple[Row, list[Match]]]) -> str:
-    good = [(row, its) for row, its in judged if all(_won(one) for one in its)]
-    bad = [(row, [one for one in its if not _won(one)]) for row, its in judged if not all(_won(one) for one in its)]
+    good = [(row, its) for row, its in judged if not _against(its)]
+    bad = [(row, _against(its)) for row, its in judged if _against(its)]
     parts = []
     if good:
         gaps = [one.gap.mean for _, its in good for one in its if _equal(one) and one.gap]
         names = ", ".join(code(row) for row, _ in good)
-        against = " and ".join(dict.fromkeys(_SHORT[one.role] for _, its in good for one in its if _equal(one)))
+        against = " and ".join(dict.fromkeys(_named(one) for _, its in good for one in its if _equal(one)))
         by = f"{100 * min(gaps):.2f}" + (f" to {100 * max(gaps):.2f}" if len(gaps) > 1 else "")
         parts.append(f"pays at {len(good)} of {counted(len(judged), 'setting')} ({names}): {by} points above {against}")
     else:
@@ -185,15 +190,27 @@ def _pays(family: str, judged: Sequence[tuple[Row, list[Match]]]) -> str:
     return f"`{family}` {'; '.join(parts)}; {on_seeds(*seeds)} {rests_on(*rows)}"
 
 
+def _against(its: Sequence[Match]) -> list[Match]:
+    """What keeps a row from paying: controls that it does not beat, or that what it beats was only interpolated."""
+    lost = [one for one in its if not _won(one)]
+    equal = [one for one in its if _equal(one)]
+    return lost or (equal if all(one.interpolated for one in equal) else [])
+
+
+def _named(one: Match) -> str:
+    return "a small dense network interpolated at the same bytes" if one.interpolated else _SHORT[one.role]
+
+
 def _won(one: Match) -> bool:
     return one.verdict == BETTER if _equal(one) else one.verdict != WORSE
 
 
 def _lost(its: Sequence[Match]) -> str:
-    """Which controls a row does not beat, and how: worse than random pruning by 0.52 points."""
+    """Which controls a row does not beat, and how: worse than random pruning at the same rates, -0.52 (...) points."""
+    words = {WORSE: "worse than", BETTER: "better only than"}
     return "; ".join(
-        f"{'worse than' if one.verdict == WORSE else 'not told apart from'} {_SHORT[one.role]}, "
-        f"{points(one.gap) if one.gap else ''} points"
+        f"{words.get(one.verdict, 'not told apart from')} {_named(one)}"
+        + (f", {points(one.gap)} points{size_text(one)}" if one.gap else "")
         for one in its
     )
 

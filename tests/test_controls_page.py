@@ -8,7 +8,8 @@ import re
 import pytest
 
 from bench.records import Accuracy, RunRecord
-from reports.controls import LARGER, SMALLER, TRADE, Match, against_file, matches, refused
+from reports.absent import MADE_FOR_SOME, absent
+from reports.controls import LARGER, NONE_NEAR, SMALLER, TRADE, Match, against_file, matches, refused
 from reports.controls_page import NONE, controls_section
 from reports.page import page
 from reports.pairing import ALIKE, BETTER, NO_SEED, WORSE, compared, rows_of, verdict
@@ -79,25 +80,56 @@ def test_a_row_is_held_against_its_own_controls_only() -> None:
 def test_a_row_without_a_small_network_of_its_own_is_read_between_others_over_the_logarithm_of_the_bytes() -> None:
     records = [
         sized(row("dense", 9700), 1_000_000),
-        sized(row("dct", 9000), 40_000),
-        sized(row("small:bytes=1", 8000, role="small", of=["x"]), 10_000),
-        sized(row("small:bytes=2", 9000, role="small", of=["y"]), 160_000),
+        sized(row("dct", 9000), 60_000),
+        sized(row("small:bytes=1", 8000, role="small", of=["x"]), 45_000),
+        sized(row("small:bytes=2", 9000, role="small", of=["y"]), 80_000),
+        sized(row("small:bytes=3", 9990, role="small", of=["z"]), 900_000),  # further away: no part in it
     ]
     found = match(records, "dct", "small")
     assert found.control is None
+    assert found.interpolated
     assert found.gap is not None
-    assert found.gap.mean == pytest.approx(0.05)  # 40 kB is half way from 10 to 160 on a scale of factors
+    assert found.gap.mean == pytest.approx(0.05)  # 60 kB is half way from 45 to 80 on a scale of factors
     assert found.verdict == BETTER
-    beyond = [sized(one, 200_000) if one.chain == "dct" else one for one in records]
-    assert "small" not in roles_of(beyond, "dct")
+    assert "interpolated" in controls_section(records)
+    for size, why in ((1_000_000, "all small ones are smaller"), (40_000, "all small ones are larger")):
+        beyond = match([sized(one, size) if one.chain == "dct" else one for one in records], "dct", "small")
+        assert (beyond.gap, beyond.verdict, beyond.note) == (None, NONE_NEAR, why)
+
+
+@pytest.mark.parametrize(("apart", "compared"), [(1.99, True), (2.0, True), (2.01, False), (20.0, False)])
+def test_only_a_limited_gap_of_bytes_is_bridged(apart: float, compared: bool) -> None:
+    records = [
+        sized(row("dense", 9700), 10_000_000),
+        sized(row("dct", 9000), 120_000),
+        sized(row("small:bytes=1", 8000, role="small", of=["x"]), 100_000),
+        sized(row("small:bytes=2", 8100, role="small", of=["y"]), round(100_000 * apart)),
+    ]
+    found = match(records, "dct", "small")
+    assert found.interpolated is compared
+    assert found.verdict == (BETTER if compared else NONE_NEAR)
+    assert ("no comparison<br>the nearest, 100 kB and " in controls_section(records)) is not compared
+
+
+def test_a_small_network_of_another_row_that_is_as_large_is_one_that_was_trained() -> None:
+    records = [sized(row("dct", 9000), 155_000), *controlled()]
+    found = match(records, "dct", "small")
+    assert found.control is not None
+    assert (found.control.chain, found.note) == ("small:bytes=150000", "~that of another row, 151 kB")
+    own = sized(row("small:like=dct", 9100, role="small", of=["dct"]), 148_000)  # further off, and the row's own
+    assert (match([*records, own], "dct", "small").control or found.row).chain == "small:like=dct"
 
 
 def test_a_small_network_of_other_bytes_is_no_comparison_at_equal_bytes() -> None:
     records = [sized(one, 160_000) if one.chain == "small:bytes=150000" else one for one in controlled()]
     found = match(records, PRUNE, "small")
-    assert (found.control, found.note) == (None, "interpolated")
-    alone = without(records, "small:bytes=30000")
-    assert "small" not in roles_of(alone, PRUNE)
+    assert (found.control, found.verdict) == (None, NONE_NEAR)
+    assert found.note == "the nearest, 30.0 kB and 160 kB, are 5.33× apart"
+    near = [sized(one, 81_000) if one.chain == "small:bytes=30000" else one for one in records]
+    assert match(near, PRUNE, "small").note == "interpolated"
+    alone = match(without(records, "small:bytes=30000"), PRUNE, "small")
+    assert (alone.gap, alone.verdict) == (None, NONE_NEAR)
+    assert "small" not in roles_of(without(records, "small:bytes=30000", "small:bytes=150000"), PRUNE)
 
 
 def test_the_nearest_budget_stands_in_and_says_so() -> None:
@@ -149,7 +181,7 @@ def test_rows_without_a_seed_in_common_are_not_compared() -> None:
 def test_a_control_that_was_asked_for_is_one() -> None:
     records = [dataclasses.replace(one, role="asked") if one.chain == "half" else one for one in controlled()]
     assert match(changed(records, "half", 9900), PRUNE, "half").verdict == TRADE
-    assert {one.role for one in matches(records) if one.row.chain == "half"} == {"xz"}
+    assert {one.role for one in matches(records) if one.row.chain == "half" and one.gap} == {"xz"}
 
 
 @pytest.mark.parametrize(("control", "chain", "role"), [(RANDOM, PRUNE, "random"), (UNTAUGHT, DISTILL, "untaught")])
@@ -204,6 +236,45 @@ def test_refused_controls_are_told_once_with_their_reason_and_seeds() -> None:
     assert text.count("one channel a layer is larger") == 1  # not among what went wrong
     asked = [*records, dataclasses.replace(refused_control("small", "dct", (), "why not"), role="asked")]
     assert "why not" in page(asked, title="t", command="c").split("## What went wrong")[1]
+
+
+def lacking(records: list[RunRecord]) -> dict[str, tuple[set[str], int]]:
+    return {one.role: ({row.chain for row in one.without}, one.of) for one in absent(records)}
+
+
+def test_a_row_without_a_control_that_rows_like_it_have_is_named() -> None:
+    records = controlled()
+    assert lacking(records) == {"small": ({DISTILL}, 3), "random": ({CHAIN}, 2)}  # that of the chain was refused
+    section = controls_section(records).split("Controls that there are not:")[1]
+    assert f"same layer-wise rates: none for 1 of the 2 rows that it is for: `{records[3].label}`" in section
+    assert MADE_FOR_SOME in section
+    second = dataclasses.replace(row(DISTILL.replace("student1", "student2"), 9400), file_bytes=119_000)
+    assert lacking([*records, second])["untaught"] == ({second.chain}, 2)
+    assert lacking(without(records, PTQ))["part"] == ({CHAIN}, 1)
+    typed = [dataclasses.replace(one, role="asked", control_of=()) if one.chain == PTQ else one for one in records]
+    assert "part" not in lacking(typed)
+
+
+def test_a_row_whose_control_was_refused_or_that_needs_none_is_not_named() -> None:
+    records = controlled((0, 1))
+    refused_too = [*records, *(refused_control("random", "x", [CHAIN], "no", seed) for seed in (0, 1))]
+    assert "random" not in lacking(refused_too)
+    every = [row("dense", 9700), row(RANDOM, 9000), row("dct:keep=0.5", 9600)]
+    assert set(lacking(every)) == {"small"}
+    assert lacking([]) == {}
+    full = [one for one in controlled() if one.chain not in (CHAIN, DISTILL)]
+    assert lacking(full) == {}
+    assert MADE_FOR_SOME not in controls_section(full)
+
+
+def test_a_dash_among_the_controls_is_explained_and_many_rows_are_counted() -> None:
+    assert "–: there is nothing to be held against" in controls_section(controlled())
+    full = [one for one in controlled() if one.chain in ("dense", PRUNE, "half", "xz", RANDOM, "longer:extra=2")]
+    assert "–: there is nothing" not in controls_section(full)
+    many = [row(f"prune:sparsity=0.{k}:score=magnitude", 9000) for k in range(100, 140)]
+    text = controls_section([*controlled(), *many])
+    assert "none for 41 of the 42 rows that it is for" in text
+    assert "and 16 more" in text
 
 
 def test_a_control_that_failed_went_wrong() -> None:

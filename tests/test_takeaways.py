@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 
 import pytest
 
 from bench.records import RunRecord
-from reports.bends import alike, bend, bend_sentences, holds
+from reports.bends import Reach, alike, bend, bend_sentences, holds
 from reports.ensembles import ensemble_sentences, members
 from reports.page import page
 from reports.pairing import rows_of
@@ -57,7 +58,42 @@ def test_a_method_that_loses_to_dense_in_half_as_many_bits_does_not_pay() -> Non
     records = [sized(one, 149_000) if one.chain == "half" else one for one in controlled(SEEDS)]
     line = about(pays_sentences(records), "`prune` ")
     assert line.startswith("`prune` does not pay at any of 1 setting;")
-    assert "worse than dense in 16 bits" in line
+    assert "worse than dense in 16 bits, -0.21 (-0.23 to -0.19) points, 0.993×)" in line
+
+
+def test_a_loss_that_the_bytes_make_is_told_with_the_bytes() -> None:
+    """The interval reaches zero, and the file of 16 bits is far smaller."""
+    records = [sized(one, 100_000) if one.chain == "half" else one for one in at(controlled((0,)), "half", 9680)]
+    line = about(pays_sentences(records), "`prune` ")
+    assert re.search(r"worse than dense in 16 bits, \+0\.00 \(-0\.\d+ to \+0\.\d+\) points, 0\.667×\)", line)
+    topic = next(one for one in takeaways(records) if line in one.sentences)
+    assert "× says how many times smaller the row's file is" in topic.rule
+    assert "larger by more than 1 %" in topic.rule
+
+
+def test_an_interpolated_control_counts_against_a_row_and_never_makes_it_pay_alone() -> None:
+    def between(*, without_random: bool, correct: int = 9300) -> str:
+        records = [one for one in at(controlled(SEEDS), "small:bytes=150000", correct) if one.chain != RANDOM or
+                   not without_random]  # fmt: skip
+        sizes = {"small:bytes=150000": 180_000, "small:bytes=30000": 120_000}
+        records = [sized(one, sizes.get(one.chain, one.file_bytes)) for one in records]
+        return about(pays_sentences(at(records, "small:bytes=30000", correct)), "`prune` ")
+
+    alone = between(without_random=True)
+    assert alone.startswith("`prune` is not shown to pay at any of 1 setting; not at `prune:sparsity=0.9` (better only")
+    assert "better only than a small dense network interpolated at the same bytes, +3.80" in alone
+    both = between(without_random=False)
+    assert both.startswith("`prune` pays at 1 of 1 setting")
+    assert "a small dense network interpolated at the same bytes and random pruning" in both
+    lost = between(without_random=False, correct=9750)
+    assert lost.startswith("`prune` does not pay")
+    assert "worse than a small dense network interpolated at the same bytes" in lost
+
+
+def test_small_networks_far_apart_in_bytes_are_no_control() -> None:
+    records = without(controlled(SEEDS), RANDOM)
+    records = [sized(one, 170_000) if one.chain == "small:bytes=150000" else one for one in records]
+    assert about(pays_sentences(records), "`prune` ") == ""
 
 
 def test_without_a_control_of_the_same_bytes_nothing_is_said_to_pay() -> None:
@@ -105,6 +141,10 @@ def points_of(records: list[RunRecord]) -> list:  # type: ignore[type-arg]
     return list(reversed(panel.curves[0].points))
 
 
+def reached(found: Reach) -> tuple[str | None, ...]:
+    return tuple(one.text if one else None for one in (found.up_to, found.beyond, found.broken))
+
+
 def test_a_curve_bends_where_loss_sets_in_and_a_straight_one_does_not() -> None:
     (line,) = bend_sentences(curve(FLAT_THEN_STEEP))
     assert "bends at 8.00× (keep=0.125)" in line
@@ -125,25 +165,45 @@ def test_a_bend_within_chance_is_none() -> None:
 
 def test_how_far_a_curve_holds_moves_with_the_loss() -> None:
     points = points_of(curve(FLAT_THEN_STEEP))
-    kept = holds(points)
-    assert kept is not None
-    assert kept.text == "keep=0.25"  # 0.3 points below; the next loses 0.6
-    further = holds(points_of(curve(FLAT_THEN_STEEP | {0.125: 9650})))
-    assert further is not None
-    assert further.text == "keep=0.125"
-    assert holds(points_of(curve(dict.fromkeys(FLAT_THEN_STEEP, 9600)))) is None
+    assert reached(holds(points)) == ("keep=0.25", None, None)  # 0.3 points below; the next loses 0.6
+    assert reached(holds(points_of(curve(FLAT_THEN_STEEP | {0.125: 9650})))) == ("keep=0.125", None, None)
+    assert reached(holds(points_of(curve(dict.fromkeys(FLAT_THEN_STEEP, 9600))))) == (None, None, None)
     text = bend_sentences(curve(dict.fromkeys(FLAT_THEN_STEEP, 9600)))[0]
     assert "more than 0.5 points below dense at every setting" in text
-    assert "told apart from it at every setting" in text
+    assert "is shown to lie below it at every setting" in text
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "found", "words"),
+    [
+        (
+            {0.9: 9450, 0.5: 9680, 0.25: 9400},
+            (None, "keep=0.5", "keep=0.9"),
+            "within 0.5 points of dense at 2.00× (keep=0.5, -0.20 points), but not at 1.11× (keep=0.9, -2.50 points);",
+        ),
+        (
+            {0.9: 9690, 0.6: 9600, 0.5: 9500, 0.25: 9680, 0.1: 9000},
+            ("keep=0.9", "keep=0.25", "keep=0.5"),
+            "dense up to 1.11× (keep=0.9, -0.10 points) and at 4.00× (keep=0.25, -0.20 points), but not at 2.00× "
+            "(keep=0.5, -2.00 points) between;",
+        ),
+        ({0.9: 9690, 0.5: 9680, 0.25: 9000}, ("keep=0.5", None, None), "dense up to 2.00× (keep=0.5, -0.20 points);"),
+    ],
+)
+def test_up_to_is_said_only_where_no_milder_setting_breaks_it(accuracies, found, words) -> None:  # type: ignore[no-untyped-def]
+    assert reached(holds(points_of(curve(accuracies)))) == found
+    assert reached(alike(points_of(curve(accuracies, (0,))))[0]) == found
+    (line,) = bend_sentences(curve(accuracies, (0,)))
+    assert words in line
+    assert line.count("up to") == 2 * (found[0] is not None)
+    assert line.count("but not at") == 2 * (found[1] is not None)
 
 
 def test_what_is_not_told_apart_from_dense_is_said_with_its_interval() -> None:
-    same = alike(points_of(curve(FLAT_THEN_STEEP, seeds=(0,))))
-    assert same is not None
-    assert same[0].text == "keep=0.25"
-    assert (
-        "is not told apart from it up to 4.00× (keep=0.25, -0.30 (" in bend_sentences(curve(FLAT_THEN_STEEP, (0,)))[0]
-    )
+    same, _ = alike(points_of(curve(FLAT_THEN_STEEP, seeds=(0,))))
+    assert reached(same) == ("keep=0.25", None, None)
+    (line,) = bend_sentences(curve(FLAT_THEN_STEEP, (0,)))
+    assert "is not shown to lie below it up to 4.00× (keep=0.25, -0.30 (" in line
 
 
 def test_two_settings_are_no_curve_and_controls_make_none() -> None:
