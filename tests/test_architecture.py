@@ -16,7 +16,10 @@ MAY_IMPORT = {
     "bench": {"methods.base", "methods.graph", "methods.layers", "methods.folding", "methods.quoting", "baselines"},
     "reports": {"bench.records", "bench.intervals", "cuda_kernels.results"},
 }
-ENTRY_POINTS = {"cuda_kernels/__main__.py": {"reports.kernels", "bench.environment"}}  # these put the parts together
+ENTRY_POINTS = {  # these put the parts together
+    "cuda_kernels/__main__.py": {"reports.kernels", "bench.environment"},
+    "bench/load.py": {"methods.METHODS", "reports"},
+}
 HEAVY = {"torch", "torchvision", "numpy", "onnx", "onnxruntime"}  # libraries that drawing a report must not need
 OPTIONAL = (
     "torchvision", "torchao", "torch_pruning", "torchdistill", "onnx", "onnxruntime", "onnxscript", "timm", "optuna",
