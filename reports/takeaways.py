@@ -29,7 +29,7 @@ from reports.pairing import (
     same_place,
     smaller_by,
 )
-from reports.roles import ASKED, CONTROLS, WHAT
+from reports.roles import ASKED, CONTROLS, WHAT, serves_as
 from reports.rows import DENSE
 
 NAMED = 3  # rows that a sentence tells the numbers of
@@ -40,8 +40,8 @@ PAYS_RULE = (
     "rates that it has, a small dense network or random pruning, and is not worse than dense in 16 bits or its xz "
     "file. One of the controls that it beats must have been trained: a small dense network that is interpolated, "
     f"between two that are at most {MOST_APART:g} times apart in bytes, may count against a row, and never makes it "
-    "pay alone. Rows without such a control are not judged. Beside dense in 16 bits and the xz file, × says how many "
-    "times smaller the row's file is, and a row is worse where it is less accurate, beyond the interval, at no smaller "
+    "pay alone. Rows without such a control, and rows pruned at random, are not judged. Beside dense in 16 bits and "
+    "the xz file, × says how many times smaller the row's file is, and a row is worse where it is less accurate, beyond the interval, at no smaller "
     f"file, or where its file is larger by more than {100 * SAME_FILE:g} % and the interval leaves no room for a gain "
     f"of more than {100 * MARGIN:g} points."
 )
@@ -91,6 +91,8 @@ def pays_sentences(records: Sequence[RunRecord]) -> list[str]:
     rows = rows_of(records)
     found: dict[tuple[str, str, str], dict[str, tuple[Row, list[Match]]]] = {}
     for one in matches(records, ("small", "random", "half", "xz")):
+        if serves_as(one.row.records[0], "random"):  # chance, whoever asked for it
+            continue
         family = "+".join(methods(parse(one.row.chain)))
         of = found.setdefault((one.row.net, one.row.dataset, family), {})
         of.setdefault(one.row.chain, (one.row, []))[1].append(one)

@@ -54,6 +54,13 @@ def test_a_method_pays_where_it_beats_its_controls_and_not_where_one_is_as_good(
         assert f"worse than {text}" in worse
 
 
+def test_chance_is_no_setting_of_a_method_though_it_was_asked_for() -> None:
+    records = controlled(SEEDS)
+    typed = [dataclasses.replace(one, role="asked", control_of=()) if one.role == "random" else one for one in records]
+    assert typed != records
+    assert about(pays_sentences(typed), "`prune` ").startswith("`prune` pays at 1 of 1 setting (`prune:sparsity=0.9`)")
+
+
 def test_a_method_that_loses_to_dense_in_half_as_many_bits_does_not_pay() -> None:
     records = [sized(one, 149_000) if one.chain == "half" else one for one in controlled(SEEDS)]
     line = about(pays_sentences(records), "`prune` ")
