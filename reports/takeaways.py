@@ -42,8 +42,8 @@ PAYS_RULE = (
     f"between two that are at most {MOST_APART:g} times apart in bytes, may count against a row, and never makes it "
     "pay alone. Rows without such a control, and rows pruned at random, are not judged. Beside dense in 16 bits and "
     "the xz file, × says how many times smaller the row's file is, and a row is worse where it is less accurate, "
-    f"beyond the interval, at no smaller file, or where its file is larger by more than {100 * SAME_FILE:g} % and the interval leaves no room for a gain "
-    f"of more than {100 * MARGIN:g} points."
+    f"beyond the interval, at no smaller file, or where its file is larger by more than "
+    f"{100 * SAME_FILE:g} % and the interval leaves no room for a gain of more than {100 * MARGIN:g} points."
 )
 TAUGHT_RULE = (
     "A teacher adds something where the 95 % interval of the difference between the row that had one and the same row "
