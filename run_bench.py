@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -61,7 +62,7 @@ def run(command: Command, console: Console) -> int:
             return INTERRUPTED
     reports.draw(records, job.out, title=_title(records), command=command.typed)
     console.print(reports.terminal_table(records, console.width))
-    console.print(f"report: {job.out / 'report.md'}", soft_wrap=True)
+    _say_where(job.out, console)
     for record in records:
         for line in _problems([record]):
             console.print(line, markup=False, soft_wrap=True)
@@ -96,6 +97,12 @@ def _problems(records: Sequence[RunRecord]) -> list[str]:
         bad = [result for result in record.runtimes if result.status != "ok"]
         lines += [f"{name} in {result.runtime} {result.status}: {result.reason}" for result in bad]
     return lines
+
+
+def _say_where(folder: Path, console: Console) -> None:
+    """The report as a file to read, and as a page to open in a browser."""
+    console.print(f"report: {folder / 'report.md'}", soft_wrap=True)
+    console.print(f"page:   {folder / 'report.html'}", soft_wrap=True)
 
 
 def _title(records: Sequence[RunRecord]) -> str:
@@ -162,7 +169,7 @@ def report(command: Command, console: Console) -> int:
     except OSError as error:
         raise UsageError(f"{error.filename} cannot be written: {error.strerror}") from error
     console.print(reports.terminal_table(records, console.width))
-    console.print(f"report: {folder / 'report.md'}", soft_wrap=True)
+    _say_where(folder, console)
     return OK
 
 
