@@ -10,7 +10,7 @@ const narrow = () => matchMedia('(max-width: 640px)').matches;
 
 /** Pixels of a chart: on paper two beside each other, on screen as wide as there is room. */
 const paper = () => 'paper' in document.documentElement.dataset;
-const sizeOf = () => (paper() ? { width: 478, height: 300 } : { width: undefined, height: narrow() ? 320 : 370 });
+const sizeOf = () => (paper() ? { width: 478, height: 300 } : { autosize: true });
 
 const axisOf = (column, theme) => ({
   type: column.log ? 'log' : 'linear',
@@ -113,6 +113,7 @@ const drawChart = (chart) => {
     plot_bgcolor: 'rgba(0,0,0,0)', margin: { l: 52, r: 12, t: 8, b: 44 }, ...sizeOf(),
     hovermode: 'closest', dragmode: matchMedia('(pointer: coarse)').matches ? false : 'zoom',
     xaxis: axis(x, 'x'), yaxis: axis(y, 'y'), showlegend: false,
+    modebar: { bgcolor: 'rgba(0,0,0,0)', color: theme.muted, activecolor: theme.accent },
     hoverlabel: {
       bgcolor: theme.surface, bordercolor: theme.line, font: { color: theme.text, size: 12 }, align: 'left',
     },
@@ -122,8 +123,7 @@ const drawChart = (chart) => {
     }] : [],
   };
   Plotly.react(chart.plot, traces, layout, {
-    displaylogo: false, responsive: true, displayModeBar: 'hover',
-    modeBarButtonsToRemove: ['select2d', 'lasso2d', 'autoScale2d', 'zoomIn2d', 'zoomOut2d', 'pan2d'],
+    displaylogo: false, responsive: true, displayModeBar: 'hover', modeBarButtons: [['resetScale2d', 'toImage']],
   });
   chart.plot.setAttribute('aria-label', `${y.head} against ${x.head}, ${points.length} points, ${front.length} on the `
     + 'Pareto front. Arrow keys go from point to point, Enter opens one, C picks it to be compared.');

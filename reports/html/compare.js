@@ -70,28 +70,36 @@ const accuracyOf = (rows) => {
   }
   const found = differenceOf(...rows);
   if (!found) return el('p', { class: 'empty' }, 'They have no seed in common that both were measured with.');
-  const verdict = found.low > 0 ? 'A is more accurate' : found.high < 0 ? 'A is less accurate'
-    : 'They cannot be told apart';
-  const test = [];
-  if (found.p !== null) test.push(`Test of equal accuracy: p ${chance(found.p)}`);
-  if (found.apart !== null) {
-    const apart = found.apart ? 'told apart' : 'not told apart';
-    test.push(`corrected for all ${exact(found.tests)} pairs of the marks: ${apart}`);
-  } else if (found.p !== null) test.push('not corrected, since controls are not among the rows with marks');
-  else test.push('Not tested: of so many rows only pairs with the best and with dense are');
+  const outside = found.side !== 0;
+  const apart = found.apart === null ? outside : Boolean(found.apart);
+  const verdict = !apart ? 'They cannot be told apart' : found.gap > 0 ? 'A is more accurate' : 'A is less accurate';
   return el('div', {},
-    el('p', { class: 'verdict' }, verdict),
+    el('p', { class: 'verdict' }, `${verdict}${found.apart === null ? ', by the interval' : ''}`),
     el('p', { class: 'big' }, points(found.gap), el('small', {}, ' points')),
     intervalBar(found),
     el('p', {}, `A less B, interval ${points(found.low)} to ${points(found.high)} points (${found.how}).`),
-    el('p', { class: 'meta' }, `${test.join('; ')}.`));
+    el('p', { class: 'meta' }, testOf(found, outside)));
+};
+
+/** The test in words, and why it can say something else than the interval. */
+const testOf = (found, outside) => {
+  if (found.p === null) return 'Not tested: of so many rows only pairs with the best and with dense are.';
+  const start = `Test of equal accuracy: p ${chance(found.p)}`;
+  if (found.apart === null) return `${start}, not corrected: the marks do not compare this pair.`;
+  const apart = found.apart ? 'told apart' : 'not told apart';
+  const end = `${apart} after correction for all ${exact(found.tests)} pairs of the marks.`;
+  if (Boolean(found.apart) === outside) return `${start}, ${end}`;
+  const why = found.apart
+    ? 'The interval knows the spread over the seeds of this pair only, the test that of all pairs.'
+    : 'The interval is that of this pair alone, not corrected.';
+  return `${start}, ${end} ${why}`;
 };
 
 /** The interval on an axis around zero. */
-const intervalBar = ({ gap, low, high }) => {
+const intervalBar = ({ gap, low, high, side }) => {
   const most = 1.15 * Math.max(Math.abs(low), Math.abs(high), 1);
   const at = (value) => `${(50 + (50 * value) / most).toFixed(2)}%`;
-  const kind = low > 0 ? 'better' : high < 0 ? 'worse' : 'alike';
+  const kind = { 1: 'better', 0: 'alike', '-1': 'worse' }[side];
   return el('div', { class: `interval ${kind}`, 'aria-hidden': 'true' },
     el('span', { class: 'zero' }), el('span', { class: 'zero-text' }, '0'),
     el('span', { class: 'range', style: `left:${at(low)};right:calc(100% - ${at(high)})` }),
@@ -111,7 +119,8 @@ const quantities = (rows, runtime) => {
   return tableOf('Numbers of both rows', ['Quantity', 'A', 'B', 'A − B, A / B'], shown.map((column) => {
     const values = lines.map((line) => number(line, column.key));
     const unit = column.unit && column.unit !== '×' ? `, ${column.unit}` : '';
-    const best = column.better && values.every(known) && values[0] !== values[1]
+    const differ = inUnit(values[0], column) !== inUnit(values[1], column);
+    const best = column.better && values.every(known) && differ
       ? Number((values[1] < values[0]) === (column.better === 'low')) : -1;
     return el('tr', { 'data-key': column.key }, el('th', { scope: 'row' }, column.head + unit),
       values.map((value, at) => el('td', { class: at === best ? 'best' : '' }, inUnit(value, column))),
@@ -136,7 +145,7 @@ const bytesOf = (rows) => {
         return el('span', { class: 'lane' }, layer ? byteBar(layer.parts, layer.bytes, most) : '');
       })),
       found.map((layers) => el('td', {}, layers.has(name) ? exact(layers.get(name).bytes) : MISSING))))),
-    several() ? el('p', { class: 'hint' }, `Of seeds ${seeds.join(' and ')}.`) : '');
+    several() ? el('p', { class: 'hint' }, `A of seed ${seeds[0]}, B of seed ${seeds[1]}.`) : '');
 };
 
 const kernelsOf = (rows) => el('div', {}, rows.map((row, at) => el('div', { class: 'runtime' },

@@ -17,7 +17,7 @@ from reports.html.lines import Line, lines_of
 from reports.ledger import PARTS
 from reports.pairing import Row, rows_of
 from reports.roles import labels_of, role_text
-from reports.rows import dense_first
+from reports.rows import by_place, dense_first
 
 # Layers of each ledger that are shown: all tensors, then each layer as one line, then the largest only, then none. The
 # first that keeps the page small enough is taken.
@@ -40,12 +40,17 @@ class Page:
 
 
 def page_of(records: Sequence[RunRecord], command: str) -> Page:
-    """The rows of a run, dense first, controls last; their lines and commands."""
-    ordered = dense_first(records)
+    """The rows of a run, network by network, dense first, controls last; their lines and commands."""
+    ordered = in_order(records)
     rows = rows_of(ordered)
     lines = lines_of(rows, ordered)
     typed = typed_commands(command)
     return Page(rows, lines, columns_of(lines), [row_command(row.records[0], typed) for row in rows])
+
+
+def in_order(records: Sequence[RunRecord]) -> list[RunRecord]:
+    """Network by network: the dense one, what was asked for, what stands beside it."""
+    return [one for found in by_place(records).values() for one in dense_first(found)]
 
 
 def place_of(row: Row) -> str:
@@ -55,15 +60,14 @@ def place_of(row: Row) -> str:
 
 def data_of(page: Page, records: Sequence[RunRecord], layers: int | None = None) -> dict[str, Any]:
     """The data of the page's scripts. layers: see `reports.html.details.case_of`."""
-    texts, ordered = Texts(), dense_first(records)
-    where = {(row.net, row.dataset, row.chain): index for index, row in enumerate(page.rows)}
+    texts, ordered = Texts(), in_order(records)
     chains = {(row.net, row.dataset, row.chain): index for index, row in enumerate(page.rows)}
     by_case: dict[str, list[Line]] = {}
     for line in page.lines:
         by_case.setdefault(line.case_id, []).append(line)
     labels = labels_of(ordered)
     cases = [
-        case_of(one, where[one.net, one.dataset, one.chain], by_case.get(one.case_id, []), texts, layers=layers)
+        case_of(one, chains[one.net, one.dataset, one.chain], by_case.get(one.case_id, []), texts, layers=layers)
         for one in ordered
     ]
     rows = [

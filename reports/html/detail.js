@@ -139,7 +139,7 @@ const drawTraining = (plot, cases) => {
     zeroline: false, tickfont: { size: 10, color: theme.muted }, automargin: true, nticks: 5 });
   Plotly.react(plot, traces, {
     font: { family: 'system-ui, sans-serif', size: 11, color: theme.text }, paper_bgcolor: 'rgba(0,0,0,0)',
-    plot_bgcolor: 'rgba(0,0,0,0)', margin: { l: 44, r: 8, t: 4, b: 36 }, height: 320, showlegend: true,
+    plot_bgcolor: 'rgba(0,0,0,0)', margin: { l: 44, r: 8, t: 4, b: 36 }, autosize: true, showlegend: true,
     legend: { orientation: 'h', y: -0.16, x: 0 }, hovermode: 'closest', dragmode: false,
     xaxis: { ...axis('epoch of this row\'s own training'), anchor: 'y2', dtick: null },
     yaxis: axis('accuracy, %', [0.42, 1]), yaxis2: axis('loss', [0, 0.34]),
@@ -171,9 +171,9 @@ const kernelTable = (result) => (result.counts.length
   : el('p', {}, D.texts[result.kernels]));
 
 const timingTable = (result) => (result.timings.length
-  ? tableOf(`Measurements in ${result.name}`, ['Measured', 'Median (quartiles)', 'Dense beside it', 'Samples'],
+  ? tableOf(`Measurements in ${result.name}`, ['Measured', 'Median (quartiles)', 'Dense beside it', 'n'],
     result.timings.map(([quantity, batch, samples, own, dense, protocol]) => el('tr', { title: D.texts[protocol] },
-      el('th', { scope: 'row' }, D.texts[quantity] + (batch === null ? '' : `, batch ${batch}`)),
+      el('th', { scope: 'row' }, D.texts[quantity] + (batch === null ? '' : ` b${batch}`)),
       el('td', {}, D.texts[own]), el('td', {}, dense === null ? MISSING : D.texts[dense]),
       el('td', {}, exact(samples)))))
   : '');

@@ -21,10 +21,10 @@ def differences(rows: Sequence[Row], records: Sequence[RunRecord]) -> dict[str, 
     """For each network and data set, in the order of `rows`, every pair (i < j) of its rows: accuracy of i less that of
     j in hundredths of a point, its 95 % interval, and the p-value of equal accuracy.
 
-    Returns: {"level": of the corrected tests, "how": texts, "places": [{"rows": indices, "gap" | "low" | "high" | "how"
-    | "p" | "apart": a list with a value a pair, row by row of the upper triangle, None where there is none}]}.
+    Returns: {"level": of the corrected tests, "how": texts, "places": [{"rows": indices, "gap" | "low" | "high" |
+    "side" | "how" | "p" | "apart": a list with a value a pair, row by row of the upper triangle, None where there is none}]}.
     `apart` says whether the pair is told apart after the correction over all pairs of the marks; None of pairs that are
-    not among those.
+    not among those. `side` is 1 or -1 where the interval lies above or below zero, else 0.
     """
     tests = {(one.net, one.dataset): one for one in marked(asked(records))}
     places: dict[tuple[str, str], list[int]] = {}
@@ -41,16 +41,17 @@ def _of_place(rows: Sequence[Row], tests: Marked | None, texts: dict[str, int]) 
     every = len(rows) * (len(rows) - 1) // 2 <= TESTED
     known = _prior(tests)
     corrected = {frozenset((one.first.chain, one.second.chain)): one for one in tests.pairs} if tests else {}
-    columns: dict[str, list[Any]] = {name: [] for name in ("gap", "low", "high", "how", "p", "apart")}
+    columns: dict[str, list[Any]] = {name: [] for name in ("gap", "low", "high", "side", "how", "p", "apart")}
     for first, second in combinations(rows, 2):
         gap = compared(first, second)
         test = corrected.get(frozenset((first.chain, second.chain)))
         if gap is None:
-            values: tuple[Any, ...] = (None,) * 6
+            values: tuple[Any, ...] = (None,) * 7
         else:
             p = test.p_value if test else p_value(_scores(first, second), known) if every else None
             values = (
-                *(hundredths(side) for side in (gap.mean, gap.low, gap.high)), texts.setdefault(gap.how, len(texts)),
+                *(hundredths(side) for side in (gap.mean, gap.low, gap.high)), int(gap.better) - int(gap.worse),
+                texts.setdefault(gap.how, len(texts)),
                 None if p is None else float(f"{p:.3g}"), int(test.apart) if test else None,
             )  # fmt: skip
         for name, value in zip(columns, values, strict=True):

@@ -38,13 +38,15 @@ const legendOf = (layers) => {
 
 const share = (part, whole) => (whole ? `${((100 * part) / whole).toFixed(1)} %` : MISSING);
 
+const bytesCell = (bytes, whole) => el('td', {}, exact(bytes), el('small', {}, ` ${share(bytes, whole)}`));
+
 /** The lines of one layer: its total, and its tensors, which a button shows. */
 const layerLines = (layer, one, most, before) => {
   const { ledger } = one;
   const rows = layer.tensors.map((at) => el('tr', { class: 'tensor', hidden: true },
     el('td', { class: 'text' }, [D.texts[ledger.tensor[at]], D.texts[ledger.shape[at]]].filter(Boolean).join(' ')),
     el('td', { class: 'text' }, D.texts[ledger.codec[at]]),
-    el('td', {}, exact(ledger.bytes[at])), el('td', {}, share(ledger.bytes[at], one.bytes)),
+    bytesCell(ledger.bytes[at], one.bytes),
     before ? el('td') : '', el('td', {}, exact(ledger.parameters[at])),
     el('td', {}, ledger.parameters[at] ? share(ledger.nonzeros[at], ledger.parameters[at]) : MISSING)));
   const toggle = (event) => {
@@ -60,7 +62,7 @@ const layerLines = (layer, one, most, before) => {
   return [el('tr', {},
     el('th', { scope: 'row' }, name),
     el('td', { class: 'bar-cell' }, byteBar(layer.parts, layer.bytes, most), single ? el('small', {}, single) : ''),
-    el('td', {}, exact(layer.bytes)), el('td', {}, share(layer.bytes, one.bytes)),
+    bytesCell(layer.bytes, one.bytes),
     before ? el('td', {}, dense && layer.bytes ? `${rounded(dense / layer.bytes)}×` : MISSING) : '',
     el('td', {}, exact(layer.parameters)),
     el('td', {}, layer.parameters ? share(layer.nonzeros, layer.parameters) : MISSING)), ...rows];
@@ -75,14 +77,13 @@ const ledgerSection = (one) => {
   const before = dense && dense !== one && dense.ledger
     ? new Map(layersOf(dense).map((layer) => [layer.name, layer.bytes])) : null;
   const total = (name) => exact(layers.reduce((sum, layer) => sum + layer[name], 0));
-  const heads = ['Layer', 'Bytes by part', 'Bytes', 'Of the file', ...(before ? ['Compression'] : []), 'Parameters',
-    'Not zero'];
+  const heads = ['Layer', 'Bytes by part', 'Bytes', ...(before ? ['Compression'] : []), 'Parameters', 'Not zero'];
   return el('div', {},
     legendOf(layers),
     tableOf('Bytes of each layer', heads, layers.flatMap((layer) => layerLines(layer, one, most, before)),
-      el('tr', {}, el('th', { scope: 'row' }, 'File'), el('td'), el('td', {}, total('bytes')), el('td', {}, '100 %'),
+      el('tr', {}, el('th', { scope: 'row' }, 'File'), el('td'), el('td', {}, total('bytes')),
         before ? el('td', {}, `${rounded(dense.bytes / one.bytes)}×`) : '',
         el('td', {}, total('parameters')), el('td'))),
-    D.whole ? '' : el('p', { class: 'hint' }, 'This run has very many tensors: here each layer is one line, and of many '
-      + 'layers only the largest are named. Every tensor is in ledger.csv.'));
+    D.whole ? '' : el('p', { class: 'hint' }, 'This run has very many tensors: here each layer is one line, and '
+      + 'of many layers only the largest are named. Every tensor is in ledger.csv.'));
 };

@@ -43,15 +43,16 @@ class Line:
 
 
 def lines_of(rows: Sequence[Row], records: Sequence[RunRecord]) -> list[Line]:
-    """The lines in the order of the tables: of several seeds first the means, then each seed's."""
+    """The lines in the order of the rows: of several seeds first the means, then each seed's."""
     table = with_reasons(frame(records, line_marks(marked(asked(records)))), records)
     places = {(row.net, row.dataset, row.chain): index for index, row in enumerate(rows)}
     cases = {one.case_id: one for one in records}
     single = [_line(found, places, cases) for found in table.to_dict("records")]
+    single.sort(key=lambda line: line.row)  # stays as it is within a row
     if not several_seeds(table):
         return single
     means = [_mean(found, places, single) for found in summary(table).to_dict("records")]
-    return [*means, *single]
+    return [*sorted(means, key=lambda line: line.row), *single]
 
 
 def _line(found: dict[str, Any], places: dict[Any, int], cases: dict[str, RunRecord]) -> Line:

@@ -65,7 +65,7 @@ const differenceOf = (i, j) => {
     const [low, high] = [place.low[at] * sign, place.high[at] * sign];
     return {
       gap: place.gap[at] * sign, low: Math.min(low, high), high: Math.max(low, high),
-      how: D.differences.how[place.how[at]], p: place.p[at], apart: place.apart[at], tests: place.tests,
+      side: place.side[at] * sign || 0, how: D.differences.how[place.how[at]], p: place.p[at], apart: place.apart[at], tests: place.tests,
     };
   }
   return null;
