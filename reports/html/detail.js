@@ -4,7 +4,7 @@ const closePanel = () => {
   if ($('panel').hidden) return;
   $('panel').hidden = true;
   $('panel').replaceChildren();
-  document.body.classList.remove('beside');
+  document.body.classList.remove('with-panel');
   state.open = null;
   state.comparing = false;
   drawTray();
@@ -20,7 +20,7 @@ const showPanel = (...parts) => {
   if (panel.hidden) firstFocus = document.activeElement;
   const opened = panel.hidden;
   panel.hidden = false;
-  document.body.classList.add('beside');
+  document.body.classList.add('with-panel');
   panel.replaceChildren(...parts);
   panel.scrollTop = 0;
   $('panel-head').focus({ preventScroll: true });

@@ -21,10 +21,10 @@ def differences(rows: Sequence[Row], records: Sequence[RunRecord]) -> dict[str, 
     """For each network and data set, in the order of `rows`, every pair (i < j) of its rows: accuracy of i less that of
     j in hundredths of a point, its 95 % interval, and the p-value of equal accuracy.
 
-    Returns: {"level": of the corrected tests, "how": texts, "places": [{"rows": indices, "gap" | "low" | "high" |
-    "side" | "how" | "p" | "apart": a list with a value a pair, row by row of the upper triangle, None where there is none}]}.
-    `apart` says whether the pair is told apart after the correction over all pairs of the marks; None of pairs that are
-    not among those. `side` is 1 or -1 where the interval lies above or below zero, else 0.
+    Returns: {"level": of the corrected tests, "how": texts, "places": [{"rows": indices, "tests": how many pairs the
+    marks rest on, and lists with a value a pair, row by row of the upper triangle, None where there is none}]}. Of the
+    lists `side` is 1 or -1 where the interval lies above or below zero, else 0; `how` is a place in the texts; `apart`
+    says whether the pair is told apart after the correction over all pairs of the marks, None of other pairs.
     """
     tests = {(one.net, one.dataset): one for one in marked(asked(records))}
     places: dict[tuple[str, str], list[int]] = {}

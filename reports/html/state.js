@@ -64,8 +64,8 @@ const differenceOf = (i, j) => {
     const sign = turned ? -1 : 1;
     const [low, high] = [place.low[at] * sign, place.high[at] * sign];
     return {
-      gap: place.gap[at] * sign, low: Math.min(low, high), high: Math.max(low, high),
-      side: place.side[at] * sign || 0, how: D.differences.how[place.how[at]], p: place.p[at], apart: place.apart[at], tests: place.tests,
+      gap: place.gap[at] * sign, low: Math.min(low, high), high: Math.max(low, high), side: place.side[at] * sign || 0,
+      how: D.differences.how[place.how[at]], p: place.p[at], apart: place.apart[at], tests: place.tests,
     };
   }
   return null;
