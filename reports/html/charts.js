@@ -145,7 +145,7 @@ const wire = (chart) => {
     const count = chart.points.length;
     if (move && count) {
       event.preventDefault();
-      const next = chart.focus === null ? 0 : chart.focus + move;
+      const next = (chart.focus ?? (move > 1 ? 0 : -move)) + move;
       chart.focus = Math.min(count - 1, Math.max(0, next));
       pointAt(chart);
     } else if (chart.focus !== null && event.key === 'Enter') {

@@ -37,7 +37,7 @@ const startTheme = () => {
   });
   addEventListener('afterprint', () => {
     delete document.documentElement.dataset.paper;
-    redraw();
+    setTimeout(redraw);  // once the screen is as wide again
   });
 };
 
