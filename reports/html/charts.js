@@ -20,6 +20,8 @@ const axisOf = (column, theme) => ({
   ...(column.log ? { minor: { showgrid: false } } : {}),
 });
 
+const tickText = (tick) => Number(tick.toPrecision(2)).toLocaleString('en-US', { maximumFractionDigits: 9 });
+
 /** Ticks of a logarithmic axis at 1, 2, 5 of each decade, or evenly where less than a decade is shown. */
 const logTicks = (values) => {
   const [low, high] = [Math.min(...values), Math.max(...values)];
@@ -34,7 +36,7 @@ const logTicks = (values) => {
   }
   const inside = ticks.filter((tick) => Math.log10(tick) >= range[0] && Math.log10(tick) <= range[1]);
   if (inside.length < 3) return { range };
-  return { range, tickmode: 'array', tickvals: inside, ticktext: inside.map((tick) => rounded(tick, 2)) };
+  return { range, tickmode: 'array', tickvals: inside, ticktext: inside.map(tickText) };
 };
 
 const barsOf = (points, key, column) => {
@@ -86,6 +88,17 @@ const overlays = (points, x, y, theme) => {
   return [made, front];
 };
 
+/** The range of a vertical axis that shows the front and as much again below it; null where that leaves out nothing. */
+const nearFront = (points, front, y) => {
+  const values = (of) => of.map((one) => one.y * y.factor);
+  const [best, all] = [values(front), values(points)];
+  const [low, high] = [Math.min(...best), Math.max(...best)];
+  const room = Math.max(high - low, 0.02 * Math.abs(high));
+  const range = y.better === 'high' ? [low - room, high + 0.5 * room] : [low - 0.5 * room, high + room];
+  const outside = all.filter((value) => value < range[0] || value > range[1]).length;
+  return outside && !y.log ? { range, outside } : null;
+};
+
 const drawChart = (chart) => {
   const theme = colours();
   const [x, y] = [chart.x, chart.y].map((key) => D.columns[columnAt[key]]);
@@ -107,12 +120,14 @@ const drawChart = (chart) => {
   const traces = [...over, ...sorted.map((one) => traceOf(one.look, one.points, x, y, intervals, theme))];
   const values = (column, key) => points.map((one) => one[key] * column.factor);
   const axis = (column, key) => ({ ...axisOf(column, theme), ...(column.log ? logTicks(values(column, key)) : {}) });
+  const near = $('near').checked ? nearFront(points, front, y) : null;
+  chart.left.textContent = near ? `${near.outside} of ${points.length} points lie outside` : '';
   const dense = points.find((one) => one.row.chain === 'dense');
   const layout = {
     font: { family: 'system-ui, sans-serif', size: 12, color: theme.text }, paper_bgcolor: 'rgba(0,0,0,0)',
     plot_bgcolor: 'rgba(0,0,0,0)', margin: { l: 52, r: 12, t: 8, b: 44 }, ...sizeOf(),
     hovermode: 'closest', dragmode: matchMedia('(pointer: coarse)').matches ? false : 'zoom',
-    xaxis: axis(x, 'x'), yaxis: axis(y, 'y'), showlegend: false,
+    xaxis: axis(x, 'x'), yaxis: { ...axis(y, 'y'), ...(near ? { range: near.range } : {}) }, showlegend: false,
     modebar: { bgcolor: 'rgba(0,0,0,0)', color: theme.muted, activecolor: theme.accent },
     hoverlabel: {
       bgcolor: theme.surface, bordercolor: theme.line, font: { color: theme.text, size: 12 }, align: 'left',
@@ -181,12 +196,13 @@ const makeChart = (place, [x, y]) => {
   const options = axes().map((column) => [column.key, column.head + (column.unit ? `, ${column.unit}` : '')]);
   chart.plot = el('div', { class: 'plot', tabindex: 0, role: 'application', 'aria-roledescription': 'chart' });
   chart.empty = el('p', { class: 'empty', hidden: true }, 'No line that is shown has both quantities.');
+  chart.left = el('p', { class: 'hint' });
   chart.said = el('p', { class: 'hidden', 'aria-live': 'polite' });
   const choose = (axis) => (key) => { chart[axis] = key; chart.focus = null; drawChart(chart); };
   chart.figure = el('figure', {},
     el('figcaption', {}, choiceOf('', options, y, choose('y')), el('span', {}, 'against'),
       choiceOf('', options, x, choose('x'))),
-    chart.plot, chart.empty, chart.said);
+    chart.plot, chart.empty, chart.left, chart.said);
   const [up, across] = chart.figure.querySelectorAll('select');
   up.setAttribute('aria-label', 'Quantity of the vertical axis');
   across.setAttribute('aria-label', 'Quantity of the horizontal axis');
@@ -223,7 +239,9 @@ const startCharts = () => {
     bar.querySelector('select').id = 'chart-runtime';
   }
   const intervals = el('input', { type: 'checkbox', id: 'intervals', checked: most <= CROWD, change: drawCharts });
-  bar.append(el('label', { class: 'check' }, intervals, 'Intervals'), el('p', { class: 'hint' },
+  const near = el('input', { type: 'checkbox', id: 'near', change: drawCharts });
+  bar.append(el('label', { class: 'check' }, intervals, 'Intervals'),
+    el('label', { class: 'check' }, near, 'Only near the front'), el('p', { class: 'hint' },
     'Click a point for its command, bytes, training and kernels; Shift-click to compare. Dashed: Pareto front.'));
   $('charts').append(bar, legend());
   D.places.forEach((name, place) => {

@@ -2,10 +2,11 @@
 
 const valueOf = (id) => ($(id) ? $(id).value.trim() : '');
 
-/** What can be found of a line. */
+/** What can be found of a line: of a control what it is, not which rows it is a control of. */
 const wordsOf = (line) => {
   const row = rowOf(line);
-  return `${row.label} ${row.chain} ${row.control} ${D.places[row.place]} ${line.runtime} ${line.status} ${line.reason}`
+  const control = row.control.split(': of ')[0];
+  return `${row.label} ${row.chain} ${control} ${D.places[row.place]} ${line.runtime} ${line.status} ${line.reason}`
     .toLowerCase();
 };
 

@@ -77,4 +77,7 @@ const start = async () => {
 };
 
 document.documentElement.classList.add('js');
-start();
+start().catch((error) => {
+  $('charts').prepend(el('p', { class: 'bad' }, `Charts and details cannot be shown by this browser: ${error.message}`));
+  throw error;
+});
