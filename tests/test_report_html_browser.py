@@ -170,6 +170,36 @@ def test_a_click_on_a_point_shows_command_ledger_training_and_kernels(opened):
     assert f"{percent(line['accuracy'])} %" in page.locator(".numbers").inner_text()
 
 
+def test_the_legend_hides_points_and_a_switch_leaves_out_what_is_far_below(opened):
+    page = opened.page
+    name = page.locator(".name", has_text="prune")
+    name.click()
+    wait_for_points(opened, POINTS - 1)
+    assert name.get_attribute("aria-pressed") == "false"
+    name.click()
+    wait_for_points(opened, POINTS)
+    page.select_option("#charts figure:first-of-type select >> nth=1", "latency_share_b1")
+    title = page.locator("#charts .plot").first.get_attribute("aria-label")
+    assert title.startswith(f"Accuracy against Latency b1 vs dense, {POINTS} points")
+    page.select_option("#charts figure:first-of-type select >> nth=1", "file_bytes")
+    page.check("#near")
+    low, high = page.evaluate("document.querySelector('#charts .plot')._fullLayout.yaxis.range")
+    values = page.evaluate("document.querySelector('#charts .plot').data.flatMap((t) => t.customdata ? [...t.y] : [])")
+    left = sum(not low <= value <= high for value in values)
+    text = page.locator("#charts figure").first.locator(".hint").text_content()
+    assert text == (f"{left} of {POINTS} points lie outside" if left else "")
+    page.uncheck("#near")
+
+
+def test_all_columns_are_shown_at_a_press(opened):
+    page, head = opened.page, opened.page.locator("th[data-key=extra_epochs]")
+    assert not head.is_visible()
+    page.click("#all")
+    assert head.is_visible()
+    assert page.locator("#all").get_attribute("aria-pressed") == "true"
+    page.click("#all")
+
+
 def test_two_rows_are_compared_with_the_interval_and_the_verdict_of_python(opened):
     page, rows = opened.page, {row.chain: row for row in rows_of(run())}
     page.mouse.click(*opened.point("qat"))

@@ -17,7 +17,7 @@ const drawTray = () => {
   const button = el('button', {
     type: 'button', class: 'main', id: 'compare', disabled: state.picks.length < 2, click: compare,
   }, 'Compare');
-  const chip = (row, at) => el('span', { class: 'chip' }, el('b', {}, 'AB'[at]), labelOf(D.rows[row]),
+  const chip = (row, at) => el('span', { class: 'chip' }, el('b', {}, 'AB'[at]), el('code', {}, D.rows[row].label),
     el('button', {
       type: 'button', class: 'quiet', 'aria-label': `Put ${D.rows[row].label} back`, click: () => pick(row),
     }, '✕'));

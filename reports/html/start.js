@@ -78,6 +78,6 @@ const start = async () => {
 
 document.documentElement.classList.add('js');
 start().catch((error) => {
-  $('charts').prepend(el('p', { class: 'bad' }, `Charts and details cannot be shown by this browser: ${error.message}`));
+  $('charts').prepend(el('p', { class: 'bad' }, `This browser cannot show charts and details: ${error.message}`));
   throw error;
 });
