@@ -101,8 +101,8 @@ def _problems(records: Sequence[RunRecord]) -> list[str]:
 
 def _say_where(folder: Path, console: Console) -> None:
     """The report as a file to read, and as a page to open in a browser."""
+    console.print(f"page: {folder / 'report.html'}", soft_wrap=True)
     console.print(f"report: {folder / 'report.md'}", soft_wrap=True)
-    console.print(f"page:   {folder / 'report.html'}", soft_wrap=True)
 
 
 def _title(records: Sequence[RunRecord]) -> str:
