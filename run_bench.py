@@ -95,7 +95,7 @@ def _show(records: Sequence[RunRecord], out: Path, command: Command, console: Co
 
     reports.draw(records, out, title=_title(records), command=command.typed)
     console.print(reports.terminal_table(records, console.width))
-    console.print(f"report: {out / 'report.md'}", soft_wrap=True)
+    _say_where(out, console)
     for record in records:
         for line in _problems([record]):
             console.print(line, markup=False, soft_wrap=True)
@@ -129,6 +129,12 @@ def _problems(records: Sequence[RunRecord]) -> list[str]:
         bad = [result for result in record.runtimes if result.status != "ok"]
         lines += [f"{name} in {result.runtime} {result.status}: {result.reason}" for result in bad]
     return lines
+
+
+def _say_where(folder: Path, console: Console) -> None:
+    """The report as a file to read, and as a page to open in a browser."""
+    console.print(f"page: {folder / 'report.html'}", soft_wrap=True)
+    console.print(f"report: {folder / 'report.md'}", soft_wrap=True)
 
 
 def _title(records: Sequence[RunRecord]) -> str:
@@ -195,7 +201,7 @@ def report(command: Command, console: Console) -> int:
     except OSError as error:
         raise UsageError(f"{error.filename} cannot be written: {error.strerror}") from error
     console.print(reports.terminal_table(records, console.width))
-    console.print(f"report: {folder / 'report.md'}", soft_wrap=True)
+    _say_where(folder, console)
     return OK
 
 

@@ -1,6 +1,7 @@
 """Publishes a finished run as a study: `python -m bench.publish RUN docs/studies/NAME`.
 
-Copies what the run generated (report, tables, figures, records) and nothing else; nothing is typed by hand. A run made
+Copies what the run generated (report, tables, figures, records) and nothing else; nothing is typed by hand. Left out is
+`report.html`, most of which is the chart library: `run_bench.py --report` draws it from the records. A run made
 from a changed checkout says so in its records, and is refused unless `--changed` is given.
 """
 

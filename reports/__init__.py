@@ -8,6 +8,7 @@ from pathlib import Path
 from bench.records import RunRecord
 from reports.chain_gains import chains_csv, gains
 from reports.figures import draw_figures
+from reports.html import html_page
 from reports.ledger import ledger_frame
 from reports.loading import load_run
 from reports.marks import line_marks, marked
@@ -26,8 +27,8 @@ __all__ = ["draw", "join", "load_run", "terminal_table"]
 
 
 def draw(records: Sequence[RunRecord], folder: Path, *, title: str, command: str) -> list[Path]:
-    """Writes table.csv, .md and .tex, ledger.csv, figures/*.png and *.svg, report.md; of several seeds table_seeds.*,
-    of methods that go on in steps steps.csv, of chains whose parts were measured too chains.csv.
+    """Writes table.csv, .md and .tex, ledger.csv, figures/*.png and *.svg, report.html, report.md; of several seeds
+    table_seeds.*, of methods that go on in steps steps.csv, of chains whose parts were measured too chains.csv.
 
     The same records, title and command give the same bytes. Each file is written whole or not at all, report.md last.
 
@@ -50,5 +51,7 @@ def draw(records: Sequence[RunRecord], folder: Path, *, title: str, command: str
     paths = [write_whole(folder / name, text.encode("utf-8")) for name, text in texts.items()]
     paths += draw_figures(records, folder / "figures")
     choice = matched_section(records, folder) + search_section(records, folder)
+    interactive = html_page(records, title=title, command=command, choice=choice)
+    paths.append(write_whole(folder / "report.html", interactive.encode("utf-8")))
     text = page(records, title=title, command=command, choice=choice)
     return [*paths, write_whole(folder / "report.md", text.encode("utf-8"))]

@@ -137,7 +137,7 @@ def test_same_records_same_bytes_in_a_fresh_process_without_torch(tmp_path: Path
     assert here == digests(tmp_path / "there")
     assert {str(path.relative_to(tmp_path / "here")) for path in paths} == set(here)
     names = {f"figures/{name}.{kind}" for name in FIGURES for kind in ("png", "svg")}
-    assert set(here) == names | {"table.csv", "table.md", "table.tex", "ledger.csv", "report.md"}
+    assert set(here) == names | {"table.csv", "table.md", "table.tex", "ledger.csv", "report.html", "report.md"}
     assert seconds < 12
 
 
