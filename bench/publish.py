@@ -14,7 +14,10 @@ from pathlib import Path
 
 from bench.records import read_record
 
-_COPIED_IF_THERE = ("ledger.csv", "steps.csv")
+_COPIED_IF_THERE = (
+    *("ledger.csv", "steps.csv", "chains.csv", "search.csv", "table_seeds.csv", "table_seeds.md", "table_seeds.tex"),
+    *("search.json", "matched.json"),  # without which --report could not draw their sections again
+)
 _COPIED = ("report.md", "table.csv", "table.md", "table.tex", "plan.json")
 
 
