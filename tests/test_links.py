@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from docs.generator.built import faults
 from docs.generator.contents import PACKAGES, api_page, made, sections, written
 from docs.generator.links import anchors, broken, links, slug
 from docs.generator.lists import commonmark, listed
@@ -161,6 +162,30 @@ def test_lines_that_explain_names_become_a_list():
     assert listed("Card.\n\nIdea   one\n       two\nCost   three", set()) == (
         "Card.\n\n- **Idea**: one\n  two\n- **Cost**: three"
     )
+
+
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        ('<a class="x" href="gone.html">a</a>', "there is no such file"),
+        ('<a href="sub/gone.html?q=1#x">a</a>', "there is no such file"),
+        ("<img src=gone.png>", "there is no such file"),
+        ('<a href="sub/index.html#gone">a</a>', "there is no such place"),
+        ('<a href="#gone">a</a>', "there is no such place"),
+        ('<script src="https://example.org/x.js"></script>', "fetched from elsewhere"),
+        ('<link rel="stylesheet" href="//example.org/x.css">', "fetched from elsewhere"),
+        ('<a href="https://example.org">a</a> <a href="sub/#a-%C3%BC">b</a> <a id="c" href="#c">c</a>', ""),
+        ('<a href="sub?x=1">a</a> <a href="a%20b.txt#L1">b</a> text href="gone"', ""),
+    ],
+)
+def test_faults_of_a_built_page_are_seen(tmp_path, body, why):
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "a b.txt").touch()
+    (tmp_path / "sub/index.html").write_text('<h2 id="a-ü">A</h2>')
+    (tmp_path / "page.html").write_text(f"<p>{body}</p>")
+    found = faults(tmp_path)
+    assert len(found) == bool(why)
+    assert not why or why in found[0]
 
 
 def test_tools_that_both_lists_of_requirements_pin_are_the_same():

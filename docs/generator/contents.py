@@ -40,7 +40,7 @@ def made(root: Path) -> dict[str, str]:
     pages = {
         "docs/methods/README.md": _contents(root, "docs/methods", "Methods", "A card for each method."),
         "docs/decisions/README.md": _contents(root, "docs/decisions", "Decisions", "Why things are as they are."),
-        "docs/examples/README.md": _examples(root),
+        "docs/examples.md": _examples(root),
         "docs/api/README.md": _packages(root),
     }
     return pages | {api_page(package): _api(root, package) for package in _modules(root)}
@@ -68,7 +68,7 @@ def sections(root: Path) -> list[Section]:
             (
                 ("Contributing", "CONTRIBUTING.md"),
                 ("Changelog", "CHANGELOG.md"),
-                ("Examples", "docs/examples/README.md"),
+                ("Examples", "docs/examples.md"),
             ),
         ),
     ]

@@ -15,19 +15,20 @@ from typing import Any
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.exceptions import PluginError
-from mkdocs.structure.files import File, Files
+from mkdocs.structure.files import File, Files, InclusionLevel
 from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
+from docs.generator.built import faults  # noqa: E402
 from docs.generator.contents import made, sections, source_page, written  # noqa: E402
 from docs.generator.links import broken, links  # noqa: E402
 from docs.generator.lists import commonmark  # noqa: E402
 
 _ASSETS = ("docs/generator/iframe-worker.js", "docs/generator/wide.css")
+_INCLUDED = InclusionLevel.INCLUDED  # dot files too
 _COPIED = {".png", ".svg", ".csv", ".tex"}
-_FETCHED = re.compile(r"""(?:<link\b[^>]*\bhref|\bsrc)=["']?(?:https?:)?//[^>]*>""")
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
@@ -43,22 +44,25 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     ours = Path(config.docs_dir)
     chosen = Files([file for file in files if not file.src_dir or Path(file.src_dir) != ours])  # the theme's
     texts = {name: (ROOT / name).read_text(encoding="utf-8") for name in written(ROOT)} | made(ROOT)
-    sources: set[str] = set()
-    for name, text in texts.items():
+    copied, sources = set(_ASSETS), set()
+    for name, text in list(texts.items()):
         for target in _targets(name, text):
             if target in texts or (ROOT / target).is_dir():
                 continue
             if Path(target).suffix in _COPIED:
-                if target not in chosen.src_uris:
-                    chosen.append(File(target, str(ROOT), config.site_dir, False, dest_uri=_place(target)))
+                copied.add(target)
+            elif target.endswith(".md"):  # tables too long for their report
+                texts[target] = (ROOT / target).read_text(encoding="utf-8")
             else:
                 sources.add(target)
-    for asset in _ASSETS:
-        chosen.append(File(asset, str(ROOT), config.site_dir, False, dest_uri=f"assets/{Path(asset).name}"))
+    for target in sorted(copied):
+        place = f"assets/{Path(target).name}" if target in _ASSETS else _place(target)
+        chosen.append(File(target, str(ROOT), config.site_dir, False, dest_uri=place, inclusion=_INCLUDED))
     texts |= {f"{target}.md": source_page(ROOT, target) for target in sorted(sources)}
     for name, text in texts.items():
-        file = File.generated(config, name, content=commonmark(text))
-        file.dest_uri = _place(file.dest_uri) if name.removesuffix(".md") not in sources else f"source/{file.dest_uri}"
+        file = File.generated(config, name, content=commonmark(text), inclusion=_INCLUDED)
+        shows_source = name.removesuffix(".md") in sources
+        file.dest_uri = f"source/{file.dest_uri}".replace("/.", "/") if shows_source else _place(file.dest_uri)
         chosen.append(file)
     return chosen
 
@@ -66,7 +70,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Leads links to folders and source files on to their pages."""
     name = page.file.src_uri
-    if name.endswith("/report.md"):  # long tables of numbers would be most of what is searched
+    if name.endswith(("/report.md", "/table.md")):  # long tables of numbers would be most of what is searched
         page.meta.setdefault("search", {"exclude": True})
     for target in _targets(name, markdown):
         there = _page_of(target, files)
@@ -78,10 +82,9 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 
 def on_post_build(config: MkDocsConfig) -> None:
-    """Refuses pages that would load something from elsewhere: the site is read without a network."""
-    for page in Path(config.site_dir).rglob("*.html"):
-        if found := _FETCHED.search(page.read_text(encoding="utf-8")):
-            raise PluginError(f"{page.relative_to(config.site_dir)} loads something from elsewhere: {found[0]}")
+    """Looks through the pages as they came out: MkDocs passes over links to what it leaves out."""
+    if wrong := faults(Path(config.site_dir).resolve()):
+        raise PluginError("faults of the built site:\n" + "\n".join(wrong))
 
 
 def _targets(name: str, text: str) -> Iterable[str]:
