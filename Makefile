@@ -1,6 +1,7 @@
 # make bench   set up .venv and compress resnet18 on the embedded data
 # make test    set up and run every test, in two processes
 # make check   format, lint, types and tests
+# make docs    build the site of README, tutorial, cards, studies and API into site/; a broken link fails
 # make kernels check and time the GPU kernels; needs a GPU and nvcc
 PYTHON ?= python3
 VENV := .venv
@@ -8,7 +9,7 @@ BIN := $(VENV)/bin
 export PYTHONPATH :=
 export MPLBACKEND := Agg
 
-.PHONY: bench test lint check kernels format setup setup-dev clean
+.PHONY: bench test lint check docs kernels format setup setup-dev setup-docs clean
 
 bench: setup
 	$(BIN)/python run_bench.py --methods dct,qat,prune --net resnet18
@@ -25,6 +26,10 @@ lint: setup-dev
 
 check: lint test
 
+docs: setup-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
+	@echo "open site/index.html"
+
 kernels: setup
 	$(BIN)/python -m cuda_kernels
 
@@ -34,6 +39,7 @@ format: setup-dev
 
 setup: $(VENV)/.installed
 setup-dev: $(VENV)/.installed-dev
+setup-docs: $(VENV)/.installed-docs
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v[:2] != (3, 11) and "Python 3.11 is needed, $(PYTHON) is %d.%d: run make PYTHON=/path/to/python3.11" % v[:2])'
@@ -47,5 +53,9 @@ $(VENV)/.installed-dev: requirements-dev.txt $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	@touch $@
 
+$(VENV)/.installed-docs: requirements-docs.txt | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-docs.txt
+	@touch $@
+
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) site

@@ -23,7 +23,7 @@ _UINT8 = 2
 
 def products(graph: Any) -> Counter[tuple[str, str]]:
     """How often each (precision, kernel) multiplies in one pass, integer kernels first."""
-    types, nodes = _types(graph), list(_nodes(graph))
+    types, nodes = _types(graph), list(all_nodes(graph))
     calls: Counter[tuple[str, str]] = Counter()
     for kind in (*_INT8, *_FLOAT):
         for node in nodes:
@@ -35,7 +35,7 @@ def products(graph: Any) -> Counter[tuple[str, str]]:
 def has_unsigned_weights(graph: Any) -> bool:
     """Whether the runtime has turned int8 weights into uint8 ones: slower, but their products cannot saturate."""
     types = {tensor.name: tensor.data_type for tensor in graph.initializer}
-    return any(types.get(_weight(node)) == _UINT8 for node in _nodes(graph) if node.op_type in _INT8)
+    return any(types.get(_weight(node)) == _UINT8 for node in all_nodes(graph) if node.op_type in _INT8)
 
 
 def forms_weights(graph: Any) -> bool:
@@ -68,16 +68,16 @@ def _types(graph: Any) -> dict[str, int]:
     """Types of tensors by name, as far as the graph tells: what optimisation puts between nodes has none."""
     types = {one.name: one.type.tensor_type.elem_type for one in (*graph.value_info, *graph.input, *graph.output)}
     types |= {tensor.name: tensor.data_type for tensor in graph.initializer}
-    for node in _nodes(graph):
+    for node in all_nodes(graph):
         if node.op_type == "Cast":
             types[node.output[0]] = next(one.i for one in node.attribute if one.name == "to")
     return types
 
 
-def _nodes(graph: Any) -> Iterator[Any]:
+def all_nodes(graph: Any) -> Iterator[Any]:
     """All nodes, those of subgraphs too."""
     for node in graph.node:
         yield node
         for attribute in node.attribute:
             if attribute.HasField("g"):
-                yield from _nodes(attribute.g)
+                yield from all_nodes(attribute.g)
