@@ -15,7 +15,8 @@ from typing import Any
 _ROOT = Path(__file__).resolve().parents[1]
 _PACKAGES = (
     "torch", "torchvision", "torch-pruning", "torchdistill", "numpy", "scipy", "scikit-learn", "onnx", "onnxscript",
-    "onnxruntime", "openvino", "timm", "pandas", "matplotlib", "nvidia-ml-py", "constriction",
+    "onnxruntime", "openvino", "timm", "pandas", "matplotlib", "plotly", "markdown-it-py",
+    "nvidia-ml-py", "constriction",
 )  # fmt: skip
 _CPU_FLAGS = (
     "avx", "avx2", "fma", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_tile", "amx_int8", "amx_bf16",
