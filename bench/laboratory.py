@@ -174,9 +174,10 @@ class Laboratory:
     def _timed(self, path: Path, case: Case) -> tuple[float, float]:
         """Median seconds of one image for the file and for the dense one, by turns."""
         dense = self._dense_file(case)
+        work = str((self.job.out / "work").resolve())  # the process has a folder of its own
         request = TimeRequest(
-            str(path), str(dense), self.runtime, case.threads, self.job.device, 1, str(self.job.out / "work"), _TIMING_S
-        )
+            str(path), str(dense), self.runtime, case.threads, self.job.device, 1, work, _TIMING_S
+        )  # fmt: skip
         self.narrator.tell(f"timing {case.label}")
         server = self.server if self.job.device == "cpu" else None
         try:

@@ -167,6 +167,7 @@ def test_latency_is_taken_beside_dense_without_the_data(opened):
     assert 0.1 < found.latency_s / found.dense_latency_s < 10
     assert found.levels(lab.dense(latency=True)).latency > 0
     assert lab.trial(chain_of("prune"), UNTRAINED, latency=True) == found  # kept
+    assert list((lab.job.out / "work").iterdir())  # of this folder, not of the one that the process runs in
     assert set(opened) == {"validation"}
 
 
