@@ -79,7 +79,7 @@ def own_memory() -> int:
 
 def supervisors_memory(folder: Path) -> int:
     """The most bytes that were ever resident of the supervisor of a command of two rows, in `folder`."""
-    line = [sys.executable, str(_COMMAND.resolve()), *_NET, "--methods", "prune", "--out", "run", "--cache", "nets"]
+    line = [sys.executable, str(_COMMAND.resolve()), *_NET, "--methods", "prune", "--out", "short", "--cache", "nets"]
     most = 0
     with subprocess.Popen(line, cwd=folder, stdout=subprocess.DEVNULL) as process:
         while process.poll() is None:
