@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from baselines.errors import UsageError
+from bench.command import Command, parse_command
 from bench.measure.process import TRAINING_VARIABLES
-from bench.options import Command, parse_command
 from bench.records import RunRecord
 from bench.supervisor import command_of, follow_supervisor, is_supervised, supervise
 

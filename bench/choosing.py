@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from baselines.errors import UsageError
+from bench.command import Command
 from bench.estimate import Meter, Narrator
 from bench.folders import check_writable, hold
 from bench.grammar import Methods
@@ -20,7 +21,6 @@ from bench.job import Job
 from bench.laboratory import Laboratory
 from bench.matching import Match, match
 from bench.measure import Server
-from bench.options import Command
 from bench.plan import content_id
 from bench.progress import Watcher
 from bench.records import write_json

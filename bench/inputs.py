@@ -16,13 +16,14 @@ from baselines.errors import UsageError, nearest
 from baselines.training import Recipe, default_recipe
 from bench.cache import StageCache
 from bench.chains import Chain, all_stages
+from bench.command import Command
 from bench.controls import controls_of, orders_of
 from bench.estimate import Sizes
 from bench.grammar import Methods, parse_chains
 from bench.job import Job, chosen_device, set_up_torch
 from bench.measure.macs import macs_of
 from bench.naming import Naming, file_hash
-from bench.options import DATA_DIR, Command, Options
+from bench.options import DATA_DIR, Options
 from bench.plan import Row, Source, make_plan
 from bench.runtimes import RUNTIMES
 from methods.graph import UntraceableError, trace

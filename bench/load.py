@@ -22,10 +22,10 @@ from typing import Any, TypeVar
 from unittest.mock import patch
 
 from bench import runner
+from bench.command import parse_command
 from bench.inputs import make_job
 from bench.job import claim
 from bench.measure import Measured
-from bench.options import parse_command
 from bench.records import RunRecord
 from bench.study_page import made_at, made_by
 from methods import METHODS

@@ -6,7 +6,8 @@ import dataclasses
 import shlex
 
 from baselines.errors import UsageError
-from bench.options import Options, parse_command
+from bench.command import parse_command
+from bench.options import Options
 
 _NOT_OF_A_ROW = ("methods", "at", "search", "trials", "search_minutes", "out")
 _DENSE, _CHEAPEST = "dense", "half"

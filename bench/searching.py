@@ -10,11 +10,12 @@ from pathlib import Path
 from baselines.errors import UsageError
 from bench.candidates import Candidate, best_of, front_of
 from bench.choosing import in_own_folder, job_for, laboratory_of
+from bench.command import Command
 from bench.goals import Goal
 from bench.grammar import Methods
 from bench.job import Job
 from bench.laboratory import Laboratory
-from bench.options import Command, Options
+from bench.options import Options
 from bench.progress import Watcher
 from bench.records import write_json
 from bench.remaking import command_of

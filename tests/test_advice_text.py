@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from baselines.errors import UsageError
-from bench.options import Options, parse_command
+from bench.command import parse_command
+from bench.options import Options
 from bench.questions import Condition, parse_question
 from bench.remaking import command_of, remade, searching
 from reports import join

@@ -11,11 +11,11 @@ from baselines.data import ArrayData
 from baselines.errors import UsageError
 from baselines.training import evaluate
 from bench.choosing import matched_job
+from bench.command import parse_command
 from bench.estimate import Meter, Narrator
 from bench.grammar import parse_chains
 from bench.inputs import make_job
 from bench.laboratory import UNTRAINED, Laboratory, Trial
-from bench.options import parse_command
 from methods import METHODS
 from methods.base import Refused
 from reports.matched import matched_section

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from bench.command import parse_command
 from bench.inputs import make_job
 from bench.job import begun
-from bench.options import parse_command
 from methods import METHODS
 
 ROOT = Path(__file__).parents[1]

@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from baselines.training import train
+from bench.command import parse_command
 from bench.estimate import Meter, Narrator, plan_seconds
 from bench.files import save_file
 from bench.inputs import make_job
-from bench.options import parse_command
 from bench.stages import stages
 from methods import METHODS
 

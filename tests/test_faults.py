@@ -15,10 +15,10 @@ import pytest
 
 import run_bench
 from baselines.errors import UsageError
+from bench.command import parse_command
 from bench.folders import check_writable, hold, no_more_room, released
 from bench.inputs import make_job
 from bench.job import claim
-from bench.options import parse_command
 from bench.records import read_record
 from methods import METHODS
 from tests.test_command import rows

@@ -7,7 +7,7 @@ import pytest
 
 from baselines.errors import UsageError
 from bench.bounds import Bound, parse_bounds
-from bench.options import parse_command
+from bench.command import parse_command
 from reports.gate import compare
 from reports.gate_page import findings_lines, markdown_diff, result_line, terminal_diff
 from reports.run_folders import Run

@@ -5,8 +5,8 @@ import math
 import pytest
 
 from baselines.errors import UsageError
+from bench.command import parse_command
 from bench.goals import Goal, Levels, Limit, Target, parse_goal, parse_targets
-from bench.options import parse_command
 
 DENSE = Levels(size=800_000, drop=0.0, params=200_000, macs=4e6, latency=8e-3)
 

@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from baselines.errors import UsageError
+from bench.command import parse_command
 from bench.estimate import Meter, Narrator, plan_seconds
 from bench.files import save_file
 from bench.grammar import Stage
 from bench.inputs import make_job
-from bench.options import parse_command
 from bench.stages import stages
 from methods import METHODS, Distill
 from methods.base import Refused

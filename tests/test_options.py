@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from baselines.errors import UsageError
+from bench.command import parse_command, parser
 from bench.inputs import make_job
-from bench.options import Options, parse_command, parser
+from bench.options import Options
 from methods import METHODS
 
 ROOT = Path(__file__).parents[1]

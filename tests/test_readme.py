@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from bench.command import parse_command
 from bench.grammar import parse_chains
-from bench.options import parse_command
 from methods import METHODS
 from reports import draw
 from tests.records_example import KINDS, record

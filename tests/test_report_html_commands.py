@@ -5,7 +5,7 @@ import shlex
 
 import pytest
 
-from bench.options import parse_command
+from bench.command import parse_command
 from reports.html.commands import row_command, typed_commands
 from tests.records_example import record
 

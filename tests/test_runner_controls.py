@@ -6,8 +6,8 @@ import json
 import pytest
 
 import run_bench
+from bench.command import parse_command
 from bench.inputs import make_job
-from bench.options import parse_command
 from bench.records import RunRecord, read_record, write_record
 from bench.runner import Runner
 from methods import METHODS

@@ -10,10 +10,10 @@ import torch
 from torch import nn
 
 from baselines.training import Diverged, train
+from bench.command import parse_command
 from bench.estimate import Meter, Narrator, plan_seconds
 from bench.grammar import parse_chains
 from bench.inputs import make_job
-from bench.options import parse_command
 from bench.stages import stages
 from bench.task import build
 from methods import METHODS

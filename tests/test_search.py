@@ -11,10 +11,10 @@ import pytest
 
 from baselines.errors import UsageError
 from bench.candidates import Candidate, best_of, front_of
+from bench.command import parse_command
 from bench.goals import parse_goal
 from bench.grammar import parse_chains
 from bench.laboratory import UNTRAINED, Trial
-from bench.options import parse_command
 from bench.records import write_json
 from bench.search import Budget, Search, optuna, rungs
 from bench.search_space import Space, space_of

@@ -17,9 +17,9 @@ from pathlib import Path
 
 import pytest
 
+from bench.command import parse_command
 from bench.grammar import parse_chains
 from bench.measure.accuracy import decode
-from bench.options import parse_command
 from bench.records import read_record
 from methods import METHODS
 

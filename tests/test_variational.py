@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import nn
 
+from bench.command import parse_command
 from bench.estimate import Meter, Narrator, plan_seconds
 from bench.inputs import make_job
-from bench.options import parse_command
 from bench.stages import stages
 from methods import METHODS
 from methods.base import Pipeline, Refused, Task
