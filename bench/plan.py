@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from dataclasses import asdict, dataclass
@@ -114,6 +115,11 @@ class Plan:
     @property
     def id(self) -> str:
         return content_id([case.id for case in self.cases])
+
+    @functools.cached_property
+    def has_seeds(self) -> bool:
+        """Whether there is more than one seed."""
+        return len({case.seed for case in self.cases}) > 1
 
 
 def make_plan(
