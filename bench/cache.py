@@ -39,7 +39,7 @@ class StageCache:
 
     def __init__(self, folder: Path, complain: Callable[[str], None]) -> None:
         self.folder = folder
-        self._complain = complain
+        self.complain = complain
         self._told_of_versions = False
 
     def path(self, stage_id: str) -> Path:
@@ -64,13 +64,13 @@ class StageCache:
             steps = tuple(from_data(StepLog, step) for step in found.metadata["steps"])
             return Stage(found.model, logs, float(found.metadata["seconds"]), steps, int(found.metadata["trainings"]))
         except (artifact.ArtifactError, KeyError, TypeError) as error:
-            self._complain(f"cache entry {path} is damaged and will be made again: {error}")
+            self.complain(f"cache entry {path} is damaged and will be made again: {error}")
             return None
 
     def _tell_of_versions(self) -> None:
         if not self._told_of_versions:
             self._told_of_versions = True
-            self._complain(f"{self.folder} has entries of another version of the file format: trained again as needed")
+            self.complain(f"{self.folder} has entries of another version of the file format: trained again as needed")
 
     def store(self, stage_id: str, stage: Stage) -> None:
         """Writes the entry whole, then drops the snapshots that led to it."""

@@ -29,8 +29,10 @@ from bench.runtimes import RUNTIMES
 from methods.graph import UntraceableError, trace
 
 
-def make_job(command: Command, methods: Methods, complain: Callable[[str], None]) -> Job:
+def make_job(command: Command, methods: Methods, complain: Callable[[str], None], device: str | None = None) -> Job:
     """The job that `command` asks for, checked as far as it can be without training.
+
+    device: "cpu" or "cuda", where that is known of the machines that will do it; None looks at this one.
 
     Raises:
         UsageError: something that cannot be carried out.
@@ -40,7 +42,7 @@ def make_job(command: Command, methods: Methods, complain: Callable[[str], None]
     for runtime in options.runtimes:
         if runtime not in RUNTIMES:
             raise UsageError(f"unknown runtime {runtime!r}: {nearest(runtime, RUNTIMES)}")
-    device = chosen_device(options.device)
+    device = device or chosen_device(options.device)
     set_up_torch(options.deterministic)
     data_dir = options.data_dir or DATA_DIR
     request = {"name": options.dataset, "data_dir": str(data_dir)}  # as typed: it goes into the file
@@ -103,7 +105,8 @@ def make_job(command: Command, methods: Methods, complain: Callable[[str], None]
     out = options.out or Path("runs") / f"{name}-{options.dataset.partition(':')[0]}-{plan.id[:8]}"
     sizes = Sizes(macs, data.count("train"), data.count("test"), device.startswith("cuda"))
     cache = StageCache(options.cache, complain)
-    return Job(plan, data, request, make_network, source_of, chain_of, chains_of, sizes, device, out, cache)
+    command = dataclasses.replace(command, options=dataclasses.replace(options, out=out))
+    return Job(command, plan, data, request, make_network, source_of, chain_of, chains_of, sizes, device, out, cache)
 
 
 def _added(

@@ -21,6 +21,7 @@ from baselines.errors import UsageError
 from bench.artifact import is_of_another_version
 from bench.cache import FOLDERS_OF_A_CACHE, StageCache
 from bench.chains import Chain
+from bench.command import Command
 from bench.environment import environment
 from bench.estimate import Sizes
 from bench.folders import check_writable, hold
@@ -36,6 +37,7 @@ _ABANDONED_S = 3600.0
 class Job:
     """A plan with what it takes to carry it out."""
 
+    command: Command  # that makes it again, on any machine
     plan: Plan
     data: ImageData
     data_request: dict[str, Any]  # arguments of baselines.data.load, as typed, so that a file opens the same data

@@ -23,6 +23,7 @@ ENTRY_POINTS = {  # these put the parts together
 HEAVY = {"torch", "torchvision", "numpy", "onnx", "onnxruntime"}  # libraries that drawing a report must not need
 OPTIONAL = (
     "torchvision", "torchao", "torch_pruning", "torchdistill", "onnx", "onnxruntime", "onnxscript", "timm", "optuna",
+    "ray",
 )  # fmt: skip
 
 
