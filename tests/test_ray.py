@@ -82,7 +82,11 @@ def test_what_is_killed_goes_on_and_results_are_those_of_a_local_run(tmp_path, l
         assert line, lines
         lines.append(line)
     (lost,) = [line for line in lines if "it runs again" in line]
-    assert lost.startswith("dense: lost while it was made")
+    assert (
+        lost
+        == "dense: lost while it was made (The worker died unexpectedly while executing this task); it runs again\n"
+    )
+    assert not [line for line in lines if "raylet" in line or "\x1b" in line]
     # the driver, between two cases
     until("a record", lambda: first.poll() is not None or list((tmp_path / "run").glob("records/*.json")))
     assert first.poll() is None

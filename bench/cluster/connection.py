@@ -53,10 +53,19 @@ def connected(address: str) -> Iterator[None]:
         ray.init(address=address, **settings)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise UsageError(f"--ray {address}: {' '.join(str(error).split())[:200]}") from error
+    _hush()
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _hush() -> None:
+    """Keeps Ray from writing paragraphs between our lines when a process is lost: the driver tells of it in one. It has
+    no setting for that."""
+    inside = importlib.import_module("ray._private.worker")
+    if hasattr(inside, "_worker_logs_enabled"):
+        inside._worker_logs_enabled = False
 
 
 def _reach(address: str) -> None:

@@ -9,6 +9,7 @@ the same reason.
 from __future__ import annotations
 
 import secrets
+import time
 from collections import Counter, deque
 from dataclasses import dataclass, field
 
@@ -26,6 +27,7 @@ from bench.progress import Watcher
 from bench.records import RunRecord, write_record
 from bench.runner import kept, state_of, summary, title
 
+_SHOW_S = 0.5
 MOST_LOSSES = 3  # of one case: it may be what ends its processes
 
 
@@ -73,12 +75,15 @@ class RayRunner:
         machines, slots = len(hands.machines), hands.slots
         self.watcher.say(f"{machines} machine{'s' * (machines > 1)} by Ray: {slots} case{'s' * (slots > 1)} at once, "
                          f"each with {hands.needs}")  # fmt: skip
+        shown = time.monotonic()
         while waiting or hands.running:
             hands.look()
             self._hand_out(waiting, before)
             for task, result in hands.wait():
                 self._take(task, result, waiting)
-            self._show()
+            if time.monotonic() - shown >= _SHOW_S:
+                shown = time.monotonic()
+                self._show()
 
     def _hand_out(self, waiting: deque[Case], before: dict[str, frozenset[str]]) -> None:
         """Starts what can be started, in plan order, and takes it from `waiting`.

@@ -50,6 +50,7 @@ class Hands:
     _looked: float = field(default=float("-inf"), init=False)
     _assignment: Any = field(default=None, init=False)  # Ray's reference
     _board: Any = field(default=None, init=False)
+    _functions: dict[str, Any] = field(default_factory=dict, init=False)  # as Ray calls them, by step
     _running: dict[Any, Task] = field(default_factory=dict, init=False)  # by Ray's reference
     _alone: Counter[str] = field(default_factory=Counter, init=False)  # tasks that have a machine, by its id
     _places: dict[Any, str] = field(default_factory=dict, init=False)
@@ -61,6 +62,7 @@ class Hands:
             UsageError: a machine cannot work on it.
         """
         ray = the_ray()
+        self._functions = {"make": ray.remote(self.make), "measure": ray.remote(self.measure)}
         self._assignment = ray.put(assignment)
         self._board = ray.remote(Board).options(num_cpus=0, max_restarts=-1).remote()
         self.look()
@@ -93,7 +95,7 @@ class Hands:
 
     def start(self, task: Task, share: Share) -> None:
         """Has the task done as soon as a machine has room."""
-        ray, needs = the_ray(), self.needs
+        needs = self.needs
         arguments = [self._assignment, share, self._board, needs.cpus]
         settings: dict[str, Any] = {"num_cpus": needs.cpus, "num_gpus": needs.gpus, "memory": needs.memory}
         alone = None
@@ -102,8 +104,7 @@ class Hands:
             if not needs.gpus:
                 alone = min(self.machines, key=lambda one: self._alone[one.id])
                 settings = {"num_cpus": alone.cpus, **_only_on(alone)}
-        function = ray.remote(self.make if task.step == "make" else self.measure)
-        reference = function.options(**self._settings(), **settings).remote(*arguments)
+        reference = self._functions[task.step].options(**self._settings(), **settings).remote(*arguments)
         self._running[reference] = task
         if alone:
             self._alone[alone.id] += 1
@@ -119,7 +120,8 @@ class Hands:
         if not self._running:
             time.sleep(_LOOK_S)  # until there is a machine
             return []
-        done, _ = ray.wait(list(self._running), num_returns=1, timeout=_LOOK_S)
+        ray.wait(list(self._running), num_returns=1, timeout=_LOOK_S)
+        done, _ = ray.wait(list(self._running), num_returns=len(self._running), timeout=0)  # and what came with it
         came: list[tuple[Task, RunRecord | Lost]] = []
         for reference in done:
             task = self._running.pop(reference)
@@ -168,6 +170,6 @@ def _only_on(machine: Node) -> dict[str, Any]:
 
 
 def _line(error: BaseException) -> str:
-    """An error of Ray's in one line: its first, which says what ended."""
+    """An error of Ray's in one line: the first sentence, which says what ended."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines[0] if lines else type(error).__name__)[:300]
+    return (lines[0].split(". ")[0].rstrip(".") if lines else type(error).__name__)[:300]
