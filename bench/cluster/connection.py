@@ -63,9 +63,8 @@ def connected(address: str) -> Iterator[None]:
 def _hush() -> None:
     """Keeps Ray from writing paragraphs between our lines when a process is lost: the driver tells of it in one. It has
     no setting for that."""
-    inside = importlib.import_module("ray._private.worker")
-    if hasattr(inside, "_worker_logs_enabled"):
-        inside._worker_logs_enabled = False
+    inside: Any = importlib.import_module("ray._private.worker")
+    inside._worker_logs_enabled = False  # where a version has another name for it, the paragraphs are there again
 
 
 def _reach(address: str) -> None:

@@ -65,7 +65,7 @@ def sections(root: Path) -> list[Section]:
                 ("Tutorial", "docs/tutorial.md"),
                 ("Past one machine", "docs/scaling.md"),
             ),
-        ),  # fmt: skip
+        ),
         Section("Methods", (("Methods", "docs/methods/README.md"), *of("docs/methods"))),
         Section("Studies", (("Studies", "docs/studies/README.md"), *of("docs/studies"), *reports)),
         Section("Decisions", (("Decisions", "docs/decisions/README.md"), *of("docs/decisions"))),
