@@ -8,6 +8,7 @@ import os
 import re
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -40,9 +41,10 @@ def connected(address: str) -> Iterator[None]:
     Raises:
         UsageError: Ray is not installed, or there is no cluster at that address.
     """
-    ray = the_ray()
-    importlib.import_module("ray.exceptions")
     address = os.environ.get("RAY_ADDRESS", address) if address == LOCAL else address
+    if address != LOCAL and _has_token():  # a cluster that was started beside a token wants it, but nobody sends it
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+    ray = the_ray()
     settings: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
     if address == LOCAL:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -51,13 +53,19 @@ def connected(address: str) -> Iterator[None]:
         _reach(address)
     try:
         ray.init(address=address, **settings)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         raise UsageError(f"--ray {address}: {' '.join(str(error).split())[:200]}") from error
     _hush()
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _has_token() -> bool:
+    """Whether this person has a token of Ray's."""
+    named = {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & set(os.environ)
+    return bool(named) or (Path.home() / ".ray" / "auth_token").is_file()
 
 
 def _hush() -> None:
