@@ -423,3 +423,6 @@ def test_a_machine_that_comes_to_another_plan_refuses(tmp_path, monkeypatch):
     share = on_node.Share(job.plan.cases[0].id, 1.0, 0.0)
     with pytest.raises(UsageError, match="means another plan there"):
         on_node.make(other, share, None, 1)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(UsageError, match="torch finds none"):
+        on_node.make(dataclasses.replace(other, device="cuda"), share, None, 1)

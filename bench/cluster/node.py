@@ -132,6 +132,8 @@ def _opened(assignment: Assignment, share: Share, board: Any, cpus: int) -> tupl
     if assignment.plan not in _work:
         if why := unfit(assignment):
             raise UsageError(why)
+        if assignment.device == "cuda" and not torch.cuda.is_available():
+            raise UsageError("Ray gives out GPUs there, but torch finds none: see python -m torch.utils.collect_env")
         job = make_job(assignment.command, assignment.methods, lambda _: None, assignment.device)
         if job.plan.id != assignment.plan:
             raise UsageError("the same command means another plan there: its data set or a file of the user's differs")
