@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shlex
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -105,7 +106,7 @@ class MLflowTracker:
         """What a person does to see it."""
         names = ", ".join(self._experiments)
         if database(self._uri):
-            return f"experiment {names}; to open it: mlflow ui --backend-store-uri {self._uri}"
+            return f"experiment {names}; to open it: mlflow ui --backend-store-uri {shlex.quote(self._uri)}"
         return f"experiment {names}: " + " ".join(
             f"{self._uri}/#/experiments/{one.id}" for one in self._experiments.values()
         )
@@ -130,7 +131,10 @@ class MLflowTracker:
         found = self._client.get_experiment_by_name(name)
         if found and found.lifecycle_stage != "active":
             raise TrackingError(f"its experiment {name!r} is deleted: restore it, or set MLFLOW_EXPERIMENT_NAME")
-        number = found.experiment_id if found else self._client.create_experiment(name, self._beside_database())
+        kind = {"mlflow.experimentKind": "custom_model_development"}  # by which it is opened at its runs
+        number = (
+            found.experiment_id if found else self._client.create_experiment(name, self._beside_database(), tags=kind)
+        )
         command: _Held | None = None
         rows: dict[str, _Held] = {}
         for held in self._runs_of(number, run):

@@ -250,9 +250,11 @@ def versions(record: RunRecord) -> dict[str, str]:
 
 
 def _times(record: RunRecord) -> tuple[float | None, float | None]:
-    """When its training began, counting back, and when its record was made."""
+    """When its training began, counting back as if nothing had been kept from before, and when its record was made."""
     try:
         ended = datetime.fromisoformat(str(record.environment.get("date"))).timestamp()
     except ValueError:
         return None, None
-    return ended - sum(log.seconds for log in record.training) - record.compress_s, ended
+    dense_s = sum(log.seconds for log in record.training if log.stage == DENSE)
+    others_s = sum(log.seconds for log in record.training if log.stage != DENSE)  # part of the seconds of compressing
+    return ended - dense_s - max(others_s, record.compress_s), ended
