@@ -67,12 +67,13 @@ def run(command: Command, console: Console) -> int:
                 watcher.say(f"interrupted: finished cases and epochs are kept{where}; {_GO_ON}")
                 return INTERRUPTED
         try:
-            _show(records, job.out, command, console, trackers)
+            drawn = _show(records, job.out, command, console)
         except KeyboardInterrupt:
             console.print(f"interrupted: all cases are kept in {job.out}, its report is not drawn; {_GO_ON}")
             return INTERRUPTED
         except OSError as error:
             raise UsageError(no_more_room(error, [job.out]) or str(error)) from error
+        _log(records, drawn, trackers, console)
     failed = any(_problems([one]) for one in records if not _may_be(one))
     return SOME_FAILED if failed or _searched_in_vain(command, job.out) else OK
 
@@ -95,8 +96,8 @@ def _run(command: Command, job: Job, watcher: Watcher, trackers: Tracking) -> tu
     return job, runner_for(job, METHODS, watcher, trackers.case).run()
 
 
-def _show(records: Sequence[RunRecord], out: Path, command: Command, console: Console, trackers: Tracking) -> None:
-    """Draws the report, and prints the table, what did not run, and where rows were logged."""
+def _show(records: Sequence[RunRecord], out: Path, command: Command, console: Console) -> list[Path]:
+    """Draws the report, and prints the table and what did not run. Returns the files."""
     import reports
 
     drawn = reports.draw(records, out, title=_title(records), command=command.typed)
@@ -105,6 +106,10 @@ def _show(records: Sequence[RunRecord], out: Path, command: Command, console: Co
     for record in records:
         for line in _problems([record]):
             console.print(line, markup=False, soft_wrap=True)
+    return drawn
+
+
+def _log(records: Sequence[RunRecord], drawn: Sequence[Path], trackers: Tracking, console: Console) -> None:
     for line in trackers.report(records, drawn):
         console.print(line, markup=False, soft_wrap=True)
 
@@ -212,9 +217,8 @@ def report(command: Command, console: Console) -> int:
         raise UsageError(f"{error.filename} cannot be written: {error.strerror}") from error
     console.print(reports.terminal_table(records, console.width))
     _say_where(folder, console)
-    trackers.begin(folder, print)
-    for line in trackers.report(records, drawn):
-        console.print(line, markup=False, soft_wrap=True)
+    trackers.begin(folder, console.print)
+    _log(records, drawn, trackers, console)
     return OK
 
 

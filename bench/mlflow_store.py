@@ -6,7 +6,7 @@ import importlib
 import logging
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from baselines.errors import UsageError
@@ -47,7 +47,7 @@ def opened(uri: str) -> Any:
         os.environ.setdefault(name, value)
     try:
         mlflow = importlib.import_module("mlflow")
-        exceptions = importlib.import_module("mlflow.exceptions")
+        failures = failures_of_mlflow()
     except ImportError as error:
         raise UsageError("--mlflow needs MLflow: pip install mlflow==3.17.2 (requirements-extra.txt has it)") from error
     for name in ("mlflow", "alembic"):  # which tell of the making of their tables
@@ -56,11 +56,19 @@ def opened(uri: str) -> Any:
         with _hurried():
             client = mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
             client.search_experiments(max_results=1)
-    except (exceptions.MlflowException, OSError) as error:
+    except failures as error:
         start = "" if file else "; to start one here: mlflow server --backend-store-uri sqlite:///mlflow.db"
         what = "the database cannot be used" if file else "no MLflow server answers there"
         raise UsageError(f"--mlflow {uri}: {what} ({why(error)}){start}") from error
     return client
+
+
+def failures_of_mlflow() -> tuple[type[Exception], ...]:
+    """What MLflow raises where something cannot be reached; `ImportError` where there is no MLflow."""
+    found = [importlib.import_module("mlflow.exceptions").MlflowException, OSError]
+    with suppress(ImportError):  # which a client of servers does without
+        found.append(importlib.import_module("sqlalchemy.exc").SQLAlchemyError)
+    return tuple(found)
 
 
 def why(error: Exception) -> str:

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench.mlflow_store import opened, why
+from bench.mlflow_store import failures_of_mlflow, opened, why
 from bench.tracking import Run, TrackingError
 from bench.tracking_uri import database
 from bench.tracking_values import Row, digest
@@ -113,11 +113,9 @@ class MLflowTracker:
 
     @contextmanager
     def _reached(self) -> Iterator[None]:
-        from mlflow.exceptions import MlflowException
-
         try:
             yield
-        except (MlflowException, OSError) as error:
+        except failures_of_mlflow() as error:
             self._experiments.clear()  # what is there has to be looked up again
             raise TrackingError(why(error)) from error
 
@@ -153,7 +151,7 @@ class MLflowTracker:
         """Where files go: beside the database, as MLflow would put them below the folder that one works in. A server
         knows by itself."""
         file = database(self._uri)
-        return (file.resolve().parent / "mlartifacts").as_uri() if file else None
+        return str(file.resolve().parent / "mlartifacts") if file else None
 
     def _runs_of(self, experiment: str, run: Run) -> Iterator[_Held]:
         """All runs of the plan, the earliest first."""

@@ -8,7 +8,7 @@ import re
 import sqlite3
 from contextlib import closing
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from baselines.errors import UsageError
 
@@ -27,7 +27,7 @@ def parse_uri(text: str) -> str:
     if not mark:
         if not text.strip() or re.match(r"\w+:", text):
             raise UsageError(f"--mlflow {text!r} is no address: {_EXAMPLES}")
-        return _SQLITE + str(Path(text).expanduser())
+        return _SQLITE + str(Path(text).expanduser()).replace("%", "%25").replace("?", "%3F")
     if scheme == "sqlite" and rest.startswith("/") and rest.strip("/") and "?" not in rest:
         return text
     if scheme in _ON_WEB and _has_host(text):
@@ -44,7 +44,7 @@ def parse_uri(text: str) -> str:
 
 def database(uri: str) -> Path | None:
     """The database file of a URI, None of a server's address."""
-    return Path(uri.removeprefix(_SQLITE)) if uri.startswith(_SQLITE) else None
+    return Path(unquote(uri.removeprefix(_SQLITE))) if uri.startswith(_SQLITE) else None
 
 
 def check_database(path: Path) -> None:
@@ -52,6 +52,8 @@ def check_database(path: Path) -> None:
     Raises:
         UsageError: no database of MLflow can be there.
     """
+    if odd := set("%?") & set(str(path.absolute())):
+        raise UsageError(f"--mlflow {path}: MLflow cannot put files below a name with {odd.pop()}: name another folder")
     if path.is_dir():
         raise UsageError(f"--mlflow {path} is a folder: name a database file, as in {_SQLITE}{path / 'mlflow.db'}")
     if not path.parent.is_dir():

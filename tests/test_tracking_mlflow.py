@@ -1,6 +1,7 @@
 """What MLflow holds of a run is what its records say: read back through its own client from a database file."""
 
 import dataclasses
+import shlex
 import shutil
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from bench.mlflow_store import opened
 from bench.records import StepLog
 from bench.tracking_mlflow import MLflowTracker
+from bench.tracking_uri import parse_uri
 from bench.tracking_values import row_of
 from reports.together import join
 from tests.records_example import example, failed, record, with_runtime
@@ -151,6 +153,21 @@ def test_what_mlflow_would_keep_of_a_row_that_is_no_more_goes(change, uri, tmp_p
     assert found["params"] == row.params
     assert set(found["metrics"]) == {point.name for point in row.curves} | set(row.measures)
     assert len(found["metrics"]["training/loss"]) == len(changed.training)
+
+
+@pytest.mark.parametrize("name", ["all runs", "ä#b", "x'y", "a+b&c=d"])
+def test_a_database_may_lie_anywhere(name, made, tmp_path):
+    folder = tmp_path / name
+    folder.mkdir()
+    shutil.copyfile(made, folder / "my runs.db")
+    uri = parse_uri(str(folder / "my runs.db"))
+    one = dated(record("prune"))
+    (line,) = logged(MLflowTracker(uri), folder_of(tmp_path, [one]), [one])
+    assert shlex.split(line.partition("to open it: ")[2])[-1] == uri
+    (found,) = rows_of(held(opened(uri), EXPERIMENT)).values()
+    assert found["files"]
+    assert {path.name for path in folder.iterdir()} == {"my runs.db", "mlartifacts"}
+    assert {path.name for path in tmp_path.iterdir()} == {"run", name}
 
 
 def test_a_chain_of_thousands_of_letters_is_cut(uri, tmp_path):

@@ -23,7 +23,9 @@ ROOT = Path(__file__).parents[1]
         ("http://[::1]:5000", "http://[::1]:5000", None),
         ("sqlite:///mlflow.db", "sqlite:///mlflow.db", "mlflow.db"),
         ("sqlite:////data/all runs.db", "sqlite:////data/all runs.db", "/data/all runs.db"),
+        ("sqlite:///all%20runs.db", "sqlite:///all%20runs.db", "all runs.db"),
         ("runs/mlflow.db", "sqlite:///runs/mlflow.db", "runs/mlflow.db"),
+        ("50%20?.db", "sqlite:///50%2520%3F.db", "50%20?.db"),
         ("/data/mlflow.db", "sqlite:////data/mlflow.db", "/data/mlflow.db"),
     ],
 )
@@ -64,6 +66,7 @@ def test_files_that_can_be_no_database_of_mlflows(tmp_path):
         (tmp_path, "is a folder: name a database file"),
         (tmp_path / "no" / "mlflow.db", "there is no folder"),
         (text, "is no database of MLflow"),
+        (tmp_path / "50%20.db", "MLflow cannot put files below a name with %"),
         (other, "is no database of MLflow"),
     ]:
         with pytest.raises(UsageError, match=says):
