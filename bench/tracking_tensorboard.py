@@ -84,7 +84,8 @@ def _events(row: Row) -> Iterator[Any]:
         value = Summary(value=[Summary.Value(tag=one.name, simple_value=one.value)])
         yield Event(wall_time=began + one.after_s, step=one.step, summary=value)
     for name, number in row.measures.items():
-        value = Summary(value=[Summary.Value(tag=name, simple_value=number)])
+        tag = name if "/" in name else f"row/{name}"  # what has no group gets a heading of its own
+        value = Summary(value=[Summary.Value(tag=tag, simple_value=number)])
         yield Event(wall_time=ended, step=0, summary=value)
     lines = [f"**{row.status}** {row.reason}", "", *(f"- {key}: {text}" for key, text in row.facts.items())]
     yield Event(wall_time=ended, step=0, summary=text_pb("row", "\n".join(lines)))
