@@ -75,6 +75,7 @@ class Tracking:
     _run: Run | None = field(default=None, init=False)
     _say: Callable[[str], None] = field(default=print, init=False)
     _away: set[str] = field(default_factory=set, init=False)
+    _logged: set[tuple[str, str]] = field(default_factory=set, init=False)  # tracker and digest of the row
     _dense: dict[tuple[str, str, int], RunRecord] = field(default_factory=dict, init=False)
 
     def begin(self, folder: Path, say: Callable[[str], None]) -> None:
@@ -101,25 +102,27 @@ class Tracking:
         return [self._finish(tracker, self._run, rows, [*files, *kept]) for tracker in self.trackers]
 
     def _finish(self, tracker: Tracker, run: Run, rows: Sequence[Row], files: Sequence[Path]) -> str:
-        logged = 0
         try:
             for row in rows:
-                tracker.case(run, row)
-                logged += 1
+                self._log(tracker, row)
             tracker.report(run, rows, files)
         except TrackingError as error:
-            left = len(rows) - logged
+            left = sum((tracker.name, row.digest) not in self._logged for row in rows)
             what = f"{left} of {len(rows)} rows and the report are" if left else "the report is"
             return f"{tracker.name}: {what} not logged ({error}): the same command again logs what is missing"
         return f"{tracker.name}: {tracker.opened_by(run)}"
 
     def _try(self, tracker: Tracker, row: Row) -> None:
-        assert self._run, "begin comes first"
         try:
-            tracker.case(self._run, row)
+            self._log(tracker, row)
         except TrackingError as error:
             self._away.add(tracker.name)
             self._say(f"{tracker.name}: not logged ({error}); the run goes on, and what is missing is tried at its end")
+
+    def _log(self, tracker: Tracker, row: Row) -> None:
+        assert self._run, "begin comes first"
+        tracker.case(self._run, row)
+        self._logged.add((tracker.name, row.digest))
 
     def _learn(self, record: RunRecord) -> None:
         if record.chain == DENSE:

@@ -75,6 +75,14 @@ def test_what_is_missing_is_told_at_the_end(tmp_path):
     assert line.startswith(f"listener: {len(records)} of {len(records)} rows and the report are not logged (connection")
     assert line.endswith("the same command again logs what is missing")
 
+    class Going(Listener):
+        def case(self, run, row):
+            self.away = int(len(self.held) == 2)
+            super().case(run, row)
+
+    _, (line,) = carry_out(folder, records, Going())
+    assert line.startswith(f"listener: {len(records) - 2} of {len(records)} rows and the report are not logged")
+
     class Halfway(Listener):
         def report(self, run, rows, files):
             raise TrackingError("disk full")
@@ -130,6 +138,7 @@ def test_without_the_package_one_line_says_what_to_install(option, module, says,
 
 def test_a_report_is_logged_without_torch(tmp_path):
     """Where the packages of trackers are absent too, a report without them is drawn."""
+    pytest.importorskip("tensorboard", reason="TensorBoard is an extra: pip install -r requirements-extra.txt")
     write_run(tmp_path / "run", example())
     blocked = (
         "import sys; sys.modules['torch'] = sys.modules['mlflow'] = None; import run_bench as r; sys.exit(r.main(%r))"
