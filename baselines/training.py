@@ -28,7 +28,7 @@ from baselines.steps import Schedule, Step, learning_rate, rates_of
 from baselines.world import ALONE, World
 from methods.base import Objective, Refused
 
-_RANK_BIT = 53  # of a generator's seed: above what seeds and epochs take
+_RANKS_APART = 2_654_435_761  # between seeds of processes: far from others in the 32 bits that torch takes of them
 _CHECKED_EVERY = 20  # steps between looks at the loss on a GPU, each of which waits for it
 
 
@@ -240,7 +240,7 @@ def _seeded(seed: int, epoch: int, rank: int, device: str) -> Iterator[None]:
     where = torch.device(device)
     devices = [where.index or 0] if where.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
-        torch.manual_seed((rank << _RANK_BIT) + seed * 1_000_003 + epoch)
+        torch.manual_seed(seed * 1_000_003 + epoch + rank * _RANKS_APART)
         yield
 
 

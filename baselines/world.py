@@ -76,9 +76,7 @@ class World:
         """
         if self.size == 1:
             return step
-        return nn.parallel.DistributedDataParallel(
-            step, process_group=self.tensors, broadcast_buffers=True, find_unused_parameters=True
-        )
+        return nn.parallel.DistributedDataParallel(step, process_group=self.tensors, find_unused_parameters=True)
 
 
 ALONE = World()

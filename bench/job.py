@@ -14,13 +14,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import nn
 
 from baselines.data import ImageData
 from baselines.errors import UsageError
+from baselines.training import too_few_for_all
+from baselines.world import ALONE, World
 from bench.artifact import is_of_another_version
 from bench.cache import FOLDERS_OF_A_CACHE, StageCache
 from bench.chains import Chain
+from bench.command import Command
 from bench.environment import environment
 from bench.estimate import Sizes
 from bench.folders import check_writable, hold
@@ -47,6 +51,14 @@ class Job:
     device: str
     out: Path
     cache: StageCache
+    command: Command | None = None  # that it was made from
+    processes: int = 1  # that train a network together
+    world: World = ALONE  # those of them that carry out this job in lockstep
+
+    @property
+    def trains_elsewhere(self) -> bool:
+        """Whether trainings are for processes that this one has to start (`bench.ranks`)."""
+        return self.processes > self.world.size
 
     def record_path(self, case: Case) -> Path:
         return self.out / "records" / f"{case.id}.json"
@@ -174,6 +186,31 @@ def chosen_device(asked: str) -> str:
         count = torch.cuda.device_count()
         raise UsageError(f"--device {asked}: torch finds {count} CUDA devices on this machine; use --device cpu")
     return asked
+
+
+def check_processes(count: int, asked: str, device: str, images: int, batch_size: int) -> None:
+    """asked, device: what `--device` says and means; images: of the training part.
+
+    Raises:
+        UsageError: so many processes cannot train together on this machine, or share a batch.
+    """
+    if count == 1:
+        return
+    together = f"--processes {count}"
+    if not dist.is_available():
+        raise UsageError(f"{together}: this torch was built without torch.distributed: leave --processes out")
+    if asked == "auto" and device == "cpu":
+        raise UsageError(f"{together}: torch finds no GPU here; to share the processor's cores add --device cpu")
+    if ":" in device:
+        raise UsageError(
+            f"{together} takes a GPU for each process: write --device cuda; CUDA_VISIBLE_DEVICES says which"
+        )
+    if device == "cuda" and torch.cuda.device_count() < count:
+        raise UsageError(
+            f"{together} needs as many GPUs, and torch finds {torch.cuda.device_count()}: ask for no more than these"
+        )
+    if reason := too_few_for_all(images, batch_size, count):
+        raise UsageError(f"{together}: {reason} (--batch-size)")
 
 
 def set_up_torch(deterministic: bool) -> None:
