@@ -55,7 +55,7 @@ def made_together(job: Job, case: Case, narrator: Narrator, stage_id: str, rewou
         Request(job.command, case, os.getcwd(), rewound_to).write(shared)
         code = _run(job.processes, shared, heard)
         if code:
-            raise _reason(code, job.processes, shared)
+            raise reason(code, job.processes, shared)
     found = job.cache.load(stage_id)
     if found is None:
         raise RankError(f"{job.cache.path(stage_id)} cannot be read, which a rank has just written")
@@ -117,7 +117,7 @@ def _environment(ranks: int) -> dict[str, str]:
     return {**own, **os.environ}
 
 
-def _reason(code: int, ranks: int, shared: Path) -> Exception:
+def reason(code: int, ranks: int, shared: Path) -> Exception:
     """Why the ranks failed: what broke first, as far as is known."""
     told = failures(shared)
     codes = exit_codes(shared)

@@ -17,9 +17,9 @@ def main() -> None:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
     count, shared = sys.argv[1:]
-    on_this_machine = ["--standalone", "--local-addr", "127.0.0.1", "--nproc-per-node", count]
+    here = ["--standalone", "--local-addr", "127.0.0.1", "--log-dir", shared, "--nproc-per-node", count]
     try:
-        run.run(run.parse_args([*on_this_machine, "-m", "bench.ranks.rank", shared]))
+        run.run(run.parse_args([*here, "-m", "bench.ranks.rank", shared]))
     except ChildFailedError as error:
         from bench.ranks.messages import write_exit_codes
 
