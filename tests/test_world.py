@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.world_scenarios import SCENARIOS, alone
+from tests.world_scenarios import SCENARIOS, alone, pictures
 
 ROOT = Path(__file__).parents[1]
 RANKS = 3
@@ -19,9 +19,10 @@ CLOSE = {"rtol": 1e-4, "atol": 1e-5}
 def found(tmp_path_factory):
     """What each of the processes found."""
     out = tmp_path_factory.mktemp("world")
-    line = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--local-addr", "127.0.0.1", "--log-dir", str(out),
-            "--nproc-per-node", str(RANKS), "-m", "tests.world_scenarios", str(out)]  # fmt: skip
-    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    pictures(out / "pictures")
+    line = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--local-addr", "127.0.0.1",
+            "--log-dir", str(out), "--nproc-per-node", str(RANKS), "-m", "tests.world_scenarios", str(out)]  # fmt: skip
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "XDG_CACHE_HOME": str(out / "cache")}
     done = subprocess.run(line, cwd=ROOT, env=env, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr[-4000:]
     return [torch.load(out / f"{rank}.pt") for rank in range(RANKS)]
@@ -58,8 +59,10 @@ def test_gradients_are_those_of_the_whole_batch(found, tmp_path):
             torch.testing.assert_close(ours[name], one, rtol=1e-5, atol=1e-7)
 
 
-@pytest.mark.parametrize("name", ["plain", "taught"])
-def test_a_network_without_batch_norm_is_the_one_that_one_process_trains(found, tmp_path, name):
+@pytest.mark.parametrize("name", ["plain", "taught", "on_disk"])
+def test_a_network_without_batch_norm_is_the_one_that_one_process_trains(found, tmp_path, monkeypatch, name):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    pictures(tmp_path / "pictures")
     ours, whole = found[0][name], alone(name, tmp_path)
     for key, tensor in whole["state"].items():
         torch.testing.assert_close(ours["state"][key], tensor, **CLOSE)

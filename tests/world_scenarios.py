@@ -6,17 +6,21 @@ Started by torchrun as `-m tests.world_scenarios OUT`; the same scenarios run al
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor, nn
 from torch.fx import GraphModule
 
 from baselines.data import load
+from baselines.data.files import FileData
 from baselines.training import Diverged, Recipe, evaluate, train
 from baselines.world import ALONE, World
 from bench.cache import Stage, StageCache
@@ -76,6 +80,27 @@ def trained(world: World, model: nn.Module, epochs: int = 2, **more: Any) -> dic
     )  # fmt: skip
     plain = [[log.train_loss, log.train_accuracy, log.validation_accuracy, log.samples] for log in logs]
     return {"state": model.state_dict(), "logs": plain}
+
+
+def pictures(folder: Path) -> None:
+    """Images that stay on disk, for `on_disk`."""
+    rng = np.random.default_rng(0)
+    for part, label in itertools.product(("train", "val", "test"), range(3)):
+        (folder / part / str(label)).mkdir(parents=True)
+        for index in range(7):
+            pixels = rng.integers(0, 120, (72, 80), dtype=np.uint8) + 60 * label
+            Image.fromarray(pixels.astype(np.uint8)).save(folder / part / str(label) / f"{index}.png")
+
+
+def on_disk(world: World, out: Path) -> dict[str, Any]:
+    """Images that decoding processes read: random cuts of them are those of one process."""
+    data = load("folder:size=72", data_dir=out / "pictures")
+    assert isinstance(data, FileData)
+    assert data.workers
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = trace(nn.Sequential(nn.AvgPool2d(24), nn.Flatten(), nn.Linear(9, 3)))
+    return trained(world, model, 2, data=data, recipe=Recipe(batch_size=11, precision="fp32"))
 
 
 def gradients(world: World, _: Path) -> dict[str, Tensor | None]:
@@ -189,6 +214,7 @@ SCENARIOS = {
     "gradients": gradients,
     "plain": lambda world, _: trained(world, network()),
     "taught": lambda world, _: trained(world, network(), objective=Taught(), subset=0.5),
+    "on_disk": on_disk,
     "norms": lambda world, _: trained(world, network(norm=True), 6),
     "masked": masked,
     "resumed": resumed,

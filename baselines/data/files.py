@@ -72,7 +72,7 @@ class FileData(ImageData):
         count = self.count(split)
         batches = [[(index, 0) for index in range(begin, min(begin + batch_size, count))]
                    for begin in range(part.index * batch_size, count, part.count * batch_size)]  # fmt: skip
-        return self._loaded(split, batches, self._steady(), device, part)
+        return self._loaded(self.decoded(split, augment=False), batches, device, part)
 
     def train_batches(
         self, batch_size: int, *, device: str, seed: int, epoch: int, augment: bool = True, part: Part = WHOLE
@@ -82,12 +82,15 @@ class FileData(ImageData):
         order, seeds = rng.permutation(count).tolist(), rng.integers(0, 2**31, count).tolist()
         batches = [list(zip(order[begin:end], seeds[begin:end], strict=True))
                    for begin, end in (part.of(*edges) for edges in bounds(count, batch_size))]  # fmt: skip
-        return self._loaded("train", batches, self._random() if augment else self._steady(), device, part)
+        return self._loaded(self.decoded("train", augment), batches, device, part)
+
+    def decoded(self, split: SplitName, augment: bool) -> Dataset[tuple[Tensor, int]]:
+        """What a decoding process makes of (index, seed): an image [c, h, w] in 0..255, and its label."""
+        return _Images(self.splits[split], self._random() if augment else self._steady(), self.input_shape[0])
 
     def _loaded(
-        self, split: SplitName, batches: list[list[tuple[int, int]]], transform: Any, device: str, part: Part
+        self, images: Dataset[tuple[Tensor, int]], batches: list[list[tuple[int, int]]], device: str, part: Part
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        images = _Images(self.splits[split], transform, self.input_shape[0])
         pinned = torch.device(device).type == "cuda"
         workers = worker_count(part.count) if self.workers and part.count > 1 else self.workers
         loader = DataLoader(images, batch_sampler=batches, num_workers=workers, pin_memory=pinned)

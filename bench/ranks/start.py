@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from bench.cache import Stage
 from bench.estimate import Narrator
 from bench.job import Job
@@ -50,6 +52,8 @@ def made_together(job: Job, case: Case, narrator: Narrator, stage_id: str, rewou
             narrator.tell(told["step"])
 
     narrator.tell(f"starting {job.processes} processes")
+    if job.device.startswith("cuda"):
+        torch.cuda.empty_cache()  # what this process no longer uses of its GPU is the first rank's
     with tempfile.TemporaryDirectory(prefix="ranks-") as folder:
         shared = Path(folder)
         Request(job.command, case, os.getcwd(), rewound_to).write(shared)
