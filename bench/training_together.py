@@ -154,8 +154,9 @@ def page(exchanges: Sequence[Exchange], decodings: Sequence[Decoding]) -> str:
         "",
         "## Decoding",
         "",
-        f"Images a second of one core, in processor time, of JPEG files (quality {_QUALITY}) cut from photographs: decoded "
-        "only; decoded, cut at random and scaled, as in training; decoded, scaled and cut at the centre, as in validation.",
+        f"Images a second of one core, in processor time, of JPEG files (quality {_QUALITY}) cut from photographs: "
+        "decoded only; decoded, cut at random and scaled, as in training; decoded, scaled and cut at the centre, as in "
+        "validation.",
         "",
         f"| pixels | file kB | decoded | training to {_SIDE} | validation to {_SIDE} |",
         "|---|---:|---:|---:|---:|",
@@ -166,8 +167,8 @@ def page(exchanges: Sequence[Exchange], decodings: Sequence[Decoding]) -> str:
     largest = decodings[-1]
     lines += [
         "",
-        f"Cores of this kind that decode {largest.size[0]}x{largest.size[1]} for {_PROCESSES} GPUs, by their pace, beside one "
-        "for each process that trains:",
+        f"Cores of this kind that decode {largest.size[0]}x{largest.size[1]} for {_PROCESSES} GPUs, by their pace, "
+        "beside one for each process that trains:",
         "",
         "| images/s a GPU | cores |",
         "|---:|---:|",
