@@ -13,6 +13,7 @@ from pathlib import Path
 
 from torch.fx import GraphModule
 
+from baselines.world import ALONE, World
 from bench import artifact
 from bench.records import EpochLog, StepLog, from_data
 
@@ -35,12 +36,20 @@ class StageCache:
 
     folder: made when first written to.
     complain: told, in a line, of each entry that could not be read, and once that there are some of another version.
+    world: the processes that use it in lockstep: the first says what is there, and writes.
     """
 
-    def __init__(self, folder: Path, complain: Callable[[str], None]) -> None:
+    def __init__(self, folder: Path, complain: Callable[[str], None], world: World = ALONE) -> None:
         self.folder = folder
-        self.complain = complain
-        self._told_of_versions = False
+        self.say = complain
+        self._world = world
+        self._told: set[str] = set()
+
+    def complain(self, text: str) -> None:
+        """Tells a line, unless it was told before."""
+        if text not in self._told:
+            self._told.add(text)
+            self.say(text)
 
     def path(self, stage_id: str) -> Path:
         return self.folder / _STAGES / f"{stage_id}.nnc"
@@ -52,11 +61,25 @@ class StageCache:
 
     def load(self, stage_id: str) -> Stage | None:
         """The entry, or None where there is none that can be read."""
+        found: list[Stage | None] = []
+
+        def there() -> bool:
+            found.append(self._read(stage_id))
+            return found[0] is not None
+
+        if not self._world.agreed(there):
+            return None
+        entry = found[0] if found else self._read(stage_id)
+        if entry is None:
+            raise RuntimeError(f"cache entry {self.path(stage_id)} can be read by one process and not by another")
+        return entry
+
+    def _read(self, stage_id: str) -> Stage | None:
         path = self.path(stage_id)
         if not path.is_file():
             return None
         if artifact.is_of_another_version(path):
-            self._tell_of_versions()
+            self.complain(f"{self.folder} has entries of another version of the file format: trained again as needed")
             return None
         try:
             found = artifact.load(path)
@@ -67,13 +90,13 @@ class StageCache:
             self.complain(f"cache entry {path} is damaged and will be made again: {error}")
             return None
 
-    def _tell_of_versions(self) -> None:
-        if not self._told_of_versions:
-            self._told_of_versions = True
-            self.complain(f"{self.folder} has entries of another version of the file format: trained again as needed")
-
     def store(self, stage_id: str, stage: Stage) -> None:
         """Writes the entry whole, then drops the snapshots that led to it."""
+        if self._world.first:
+            self._write(stage_id, stage)
+        self._world.wait()
+
+    def _write(self, stage_id: str, stage: Stage) -> None:
         path = self.path(stage_id)
         path.parent.mkdir(parents=True, exist_ok=True)
         logs = [dataclasses.asdict(log) for log in stage.training]

@@ -25,10 +25,11 @@ class Sizes:
     train_images: int
     test_images: int
     gpu: bool = False
+    processes: int = 1  # that train together: so many GPUs, or the same cores
 
     def train_s(self, epochs: int) -> float:
         """Estimated seconds of `epochs` of training."""
-        rate = 1e13 if self.gpu else _MACS_PER_S_AND_CORE * (os.cpu_count() or 1)
+        rate = 1e13 * self.processes if self.gpu else _MACS_PER_S_AND_CORE * (os.cpu_count() or 1)
         return 0.2 + epochs * (0.1 + self.train_images * (_FORWARD_AND_BACKWARD * self.macs + 3e5) / rate)
 
     def measure_s(self, runtimes: int) -> float:

@@ -20,7 +20,7 @@ from bench.command import Command
 from bench.controls import controls_of, orders_of
 from bench.estimate import Sizes
 from bench.grammar import Methods, parse_chains
-from bench.job import Job, chosen_device, set_up_torch
+from bench.job import Job, check_processes, chosen_device, set_up_torch
 from bench.measure.macs import macs_of
 from bench.naming import Naming, file_hash
 from bench.options import DATA_DIR, Options
@@ -29,10 +29,17 @@ from bench.runtimes import RUNTIMES
 from methods.graph import UntraceableError, trace
 
 
-def make_job(command: Command, methods: Methods, complain: Callable[[str], None], device: str | None = None) -> Job:
+def make_job(
+    command: Command,
+    methods: Methods,
+    complain: Callable[[str], None],
+    device: str | None = None,
+    described: dict[str, Any] | None = None,
+) -> Job:
     """The job that `command` asks for, checked as far as it can be without training.
 
     device: "cpu" or "cuda", where that is known of the machines that will do it; None looks at this one.
+    described: what identifies the data, where another process of the run has found it out: of many files that is long.
 
     Raises:
         UsageError: something that cannot be carried out.
@@ -42,12 +49,16 @@ def make_job(command: Command, methods: Methods, complain: Callable[[str], None]
     for runtime in options.runtimes:
         if runtime not in RUNTIMES:
             raise UsageError(f"unknown runtime {runtime!r}: {nearest(runtime, RUNTIMES)}")
+    gpus = None if device else torch.cuda.device_count()  # of other machines Ray keeps the account
     device = device or chosen_device(options.device)
     set_up_torch(options.deterministic)
     data_dir = options.data_dir or DATA_DIR
     request = {"name": options.dataset, "data_dir": str(data_dir)}  # as typed: it goes into the file
     data = datasets.load(options.dataset, data_dir=data_dir, download=options.download)
-    described = _describe_data(data)
+    described = described or _describe_data(data)
+    recipe = make_recipe(options)
+    check_processes(options, device, gpus, data.count("train"), recipe.batch_size)
+    trained_on = device.partition(":")[0] + (f" x{options.processes}" if options.processes > 1 else "")
 
     def make_network(net: str, seed: int) -> torch.nn.Module:
         own = _asked_for(options, net)
@@ -62,7 +73,7 @@ def make_job(command: Command, methods: Methods, complain: Callable[[str], None]
 
     def source_of(net: str) -> Source:
         own = _asked_for(options, net)
-        return Source(_describe_net(own), described, make_recipe(own), device.partition(":")[0])
+        return Source(_describe_net(own), described, make_recipe(own), trained_on)
 
     def chain_of(text: str) -> Chain | None:
         if text == "dense":
@@ -103,10 +114,13 @@ def make_job(command: Command, methods: Methods, complain: Callable[[str], None]
     if options.out and options.out.exists() and not options.out.is_dir():
         raise UsageError(f"--out {options.out} is a file: give a folder")
     out = options.out or Path("runs") / f"{name}-{options.dataset.partition(':')[0]}-{plan.id[:8]}"
-    sizes = Sizes(macs, data.count("train"), data.count("test"), device.startswith("cuda"))
+    sizes = Sizes(macs, data.count("train"), data.count("test"), device.startswith("cuda"), options.processes)
     cache = StageCache(options.cache, complain)
     command = dataclasses.replace(command, options=dataclasses.replace(options, out=out))
-    return Job(command, plan, data, request, make_network, source_of, chain_of, chains_of, sizes, device, out, cache)
+    return Job(
+        command, plan, data, request, make_network, source_of, chain_of, chains_of, sizes, device, out, cache,
+        options.processes,
+    )  # fmt: skip
 
 
 def _added(

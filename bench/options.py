@@ -93,6 +93,9 @@ class Options:
     seeds: tuple[int, ...] = _option((0,), "seeds, each with a dense network of its own", "--seeds 0,1,2", _seeds)
     deterministic: bool = _option(False, "refuse operations whose result may vary", "--deterministic", bool)
     device: str = _option("auto", "auto, cpu, cuda or cuda:N", "--device cuda:0")
+    processes: int = _option(
+        1, "processes that train one network together, one a GPU, by torchrun", "--processes 4", _whole
+    )
     threads: int = _option(1, "CPU threads while latency and memory are measured", "--threads 2", _whole)
     runtimes: tuple[str, ...] = _option(
         ("eager", "onnxruntime"),
@@ -162,7 +165,7 @@ class Options:
     cache: Path = _option(Path("runs/.cache"), "trained networks, shared by all runs", "--cache /scratch/nets", Path)
 
     def __post_init__(self) -> None:
-        limits = {"epochs": 0, "finetune_epochs": 0, "batch_size": 2, "threads": 1, "trials": 1}
+        limits = {"epochs": 0, "finetune_epochs": 0, "batch_size": 2, "threads": 1, "processes": 1, "trials": 1}
         for name, least in limits.items():
             value = getattr(self, name)
             if value is not None and value < least:

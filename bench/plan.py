@@ -31,7 +31,7 @@ class Source:
     net: dict[str, Any]  # spec, hash of a person's own file, hash of a checkpoint, pretrained or not
     data: dict[str, Any]  # name, shape, classes, counts, mean and std of the training part
     recipe: Recipe
-    device: str  # "cpu" or "cuda": results of the two differ
+    device: str  # "cpu" or "cuda", and " x4" where four processes train together: results of these differ
 
     def dense_id(self, seed: int) -> str:
         """Id of the dense network of that seed."""

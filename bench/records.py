@@ -120,6 +120,7 @@ class EpochLog:
     validation_accuracy: float
     seconds: float
     samples: int
+    processes: int = 1  # that trained together; records from before have no other
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,12 @@ from torch.fx import GraphModule
 from baselines.data import ImageData
 from baselines.training import evaluate
 from bench.cache import Stage
+from bench.estimate import Narrator
 from bench.files import save_file
 from bench.job import Job
 from bench.naming import network_in
 from bench.plan import Case, content_id
+from bench.ranks.start import made_together
 from bench.trainer import Trainer
 from methods.base import Task
 from methods.graph import trace
@@ -49,7 +51,9 @@ def task_for(trainer: Trainer, before: str, make: Make) -> Task:
         seed=case.seed,
         device=job.device,
         examples=examples,
-        validate=lambda model: evaluate(model.to(job.device), job.data, "validation", device=job.device),
+        validate=lambda model: evaluate(
+            model.to(job.device), job.data, "validation", device=job.device, world=job.world
+        ),
         log=trainer.log,
         share=functools.partial(trainer.share, before),
         dense_at=functools.partial(_dense_at, trainer),
@@ -97,22 +101,30 @@ def _file_bytes(trainer: Trainer, make: Make, text: str) -> int:
 
 
 def _bytes_of(job: Job, case: Case, model: GraphModule) -> int:
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "row.nnc"
-        save_file(job, case, copy.deepcopy(model), path)
-        return path.stat().st_size
+    def written() -> int:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "row.nnc"
+            save_file(job, case, copy.deepcopy(model), path)
+            return path.stat().st_size
+
+    return job.world.agreed(written)
 
 
 def _dense_at(owner: Trainer, share: float) -> GraphModule:
+    return dense_after(owner.job, owner.case, owner.narrator, share)
+
+
+def dense_after(job: Job, case: Case, narrator: Narrator, share: float) -> GraphModule:
     """The dense network after a share of its training, which is done again where the cache does not hold it: no epoch
     of it counts, since training could have kept it."""
-    job, case = owner.job, owner.case
     recipe = case.source.recipe
     epochs = round(share * recipe.epochs)
     stage_id = content_id({"dense": case.source.dense_id(case.seed), "epochs": epochs})
     found = job.cache.load(stage_id)
+    if found is None and job.trains_elsewhere:
+        found = made_together(job, case, narrator, stage_id, rewound_to=share)
     if found is None:
-        trainer = Trainer(job, case, owner.narrator, stage_id, "dense, for rewinding")
+        trainer = Trainer(job, case, narrator, stage_id, "dense, for rewinding")
         started = time.monotonic()
         model = trainer.train(build(job, case.seed, case.source.net["spec"]), recipe.epochs, recipe.lr, until=share)
         found = trainer.result(model, started)

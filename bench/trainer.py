@@ -42,6 +42,8 @@ class Trainer:
     def train(self, model: GraphModule, epochs: int, lr: float, *, subset: float = 1.0, **settings: Any) -> GraphModule:
         """Trains `model`; subset, settings: as of `baselines.training.train`."""
         job, meter = self.job, self.narrator.meter
+        if job.trains_elsewhere and epochs:
+            raise RuntimeError(f"{self.stage} trains, which its method denies: see CompressionMethod.trains")
         spent, share = meter.case_s, subset * job.sizes.train_s(epochs)
         latest = "no epoch yet"
 
@@ -65,13 +67,14 @@ class Trainer:
             **settings,
             seed=self.case.seed + _SEEDS_APART * self.calls,
             device=job.device,
+            world=job.world,
             snapshot=job.cache.snapshot(self.stage_id, self.calls),
             on_epoch=on_epoch,
             on_batch=on_batch,
             on_note=self.narrator.watcher.say,
         )
         self.calls += 1
-        self.logs.extend(EpochLog(**dataclasses.asdict(log)) for log in logs)
+        self.logs.extend(EpochLog(**dataclasses.asdict(log), processes=job.processes) for log in logs)
         meter.case_s = spent + share
         return model
 

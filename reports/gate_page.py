@@ -10,6 +10,7 @@ from reports.comparisons import Difference
 from reports.gate import Change, Compared, Comparison
 from reports.pairing import points, seeds_text
 from reports.roles import asked
+from reports.rows import processes
 from reports.run_folders import Run
 
 _ALWAYS = ("accuracy", "size", "latency", "memory")  # others where they are held to a bound
@@ -104,7 +105,10 @@ def places_lines(old: Run, new: Run) -> list[str]:
     if differ:
         what = ", ".join("processor" if key == "cpu" else key for key in differ)
         lines.append(f"The two differ in {what}: plain latency and memory are not alike, latency / dense may not be.")
-    recipes = [{(one.net, one.dataset): one.recipe for one in asked(run.records)} for run in (old, new)]
+    recipes = [
+        {(one.net, one.dataset): one.recipe | {"processes": processes(run.records)} for one in asked(run.records)}
+        for run in (old, new)
+    ]
     for place in recipes[0].keys() & recipes[1].keys():
         ours, theirs = recipes[0][place], recipes[1][place]
         changed = [key for key in ours | theirs if ours.get(key) != theirs.get(key)]

@@ -20,7 +20,7 @@ from reports.marks import line_marks, marked
 from reports.pairs_page import pairs_section, seeds_bound
 from reports.reasons_page import reasons_section
 from reports.roles import ASKED, WHAT, asked, beside
-from reports.rows import DENSE, by_place, dense_first, extra_epochs, frame, several_seeds, summary
+from reports.rows import DENSE, by_place, dense_first, extra_epochs, frame, processes, recipes, several_seeds, summary
 from reports.steps_page import steps_section
 from reports.sweep_page import sweep_section
 from reports.table import markdown_summary, markdown_table
@@ -98,9 +98,8 @@ def _what_ran(records: Sequence[RunRecord]) -> str:
     if added := Counter(one.role for one in beside(records)):
         kinds = ", ".join(f"{WHAT[role]} ({count})" for role, count in added.items())
         lines.append(f"{added.total()} of them were not asked for, and are there to be compared with: {kinds}.\n")
-    recipes = [flat(one.recipe) for one in records if one.recipe]
-    if recipes:
-        lines += ["Training recipe:\n", _facts(_merged(recipes))]
+    if trained := [flat(one) for one in recipes(records)]:
+        lines += ["Training recipe:\n", _facts(_merged(trained))]
     return "\n".join(lines)
 
 
@@ -142,8 +141,9 @@ def _dense(records: Sequence[RunRecord]) -> str:
             epochs = sum(log.stage == DENSE for log in one.training)
             seconds = sum(log.seconds for log in one.training)
             images = {log.samples for log in one.training if log.stage == DENSE}
+            together = f" by {count} processes together" if (count := processes([one])) > 1 else ""
             trained = (
-                f", trained for {counted(epochs, 'epoch')} of {max(images):,} images in {rounded(seconds)} s"
+                f", trained for {counted(epochs, 'epoch')} of {max(images):,} images in {rounded(seconds)} s{together}"
                 if epochs
                 else ", not trained in this run"
             )

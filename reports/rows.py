@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
+from typing import Any
 
 import pandas as pd
 
@@ -88,6 +89,21 @@ def reference(one: RunRecord, records: Iterable[RunRecord]) -> RunRecord | None:
 def extra_epochs(one: RunRecord) -> int:
     """Epochs that a row was trained for beyond its dense network."""
     return sum(log.stage != DENSE for log in one.training)
+
+
+def processes(records: Iterable[RunRecord]) -> int:
+    """Processes that trained a network of these records together; 1 where nothing was trained."""
+    return max((log.processes for one in records for log in one.training), default=1)
+
+
+def recipes(records: Sequence[RunRecord]) -> list[dict[str, Any]]:
+    """How the networks of the records were trained; the number of processes is part of it where there were several."""
+    several = processes(records) > 1
+    return [
+        one.recipe | ({"processes": processes([one])} if several and one.training else {})
+        for one in records
+        if one.recipe
+    ]
 
 
 def find(measurements: Iterable[Measurement], quantity: str, batch: int | None = None) -> Measurement | None:

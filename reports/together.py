@@ -19,7 +19,7 @@ from bench.records import Role, RunRecord, write_json, write_record
 from reports.cells import shortened
 from reports.loading import CHOICES, MATCHED, SEARCHED, choice_folders, load_run, read_choice
 from reports.roles import ASKED
-from reports.rows import by_place
+from reports.rows import by_place, processes
 
 Place = tuple[str, str, str, int]  # network, data set, chain, seed
 
@@ -100,10 +100,9 @@ def _purpose(of: Sequence[RunRecord]) -> tuple[Role, tuple[str, ...]]:
 
 def _difference(first: RunRecord, second: RunRecord) -> str:
     """What two cases of one name differ in, in words."""
+    ours, theirs = (one.recipe | {"processes": processes([one])} for one in (first, second))
     recipes = [
-        f"{key} {first.recipe.get(key)} and {second.recipe.get(key)}"
-        for key in first.recipe | second.recipe
-        if first.recipe.get(key) != second.recipe.get(key)
+        f"{key} {ours.get(key)} and {theirs.get(key)}" for key in ours | theirs if ours.get(key) != theirs.get(key)
     ]
     measured = [
         (what, [texts(one) for one in (first, second)])

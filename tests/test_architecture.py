@@ -19,6 +19,7 @@ MAY_IMPORT = {
 ENTRY_POINTS = {  # these put the parts together
     "cuda_kernels/__main__.py": {"reports.kernels", "bench.environment"},
     "bench/load.py": {"methods.METHODS", "reports"},
+    "bench/ranks/rank.py": {"methods.METHODS"},
     "bench/scale.py": {"methods.METHODS"},
 }
 HEAVY = {"torch", "torchvision", "numpy", "onnx", "onnxruntime"}  # libraries that drawing a report must not need

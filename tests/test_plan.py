@@ -52,6 +52,7 @@ def test_chains_share_the_stages_they_begin_with():
         {"source": dataclasses.replace(SOURCE, net={**SOURCE.net, "weights": "ab"})},
         {"source": dataclasses.replace(SOURCE, data={**SOURCE.data, "norm": [0.5, 0.26]})},
         {"source": dataclasses.replace(SOURCE, device="cuda")},
+        {"source": dataclasses.replace(SOURCE, device="cpu x2")},
         {"seeds": (1,)},
         {"runtimes": ("eager", "onnxruntime")},
         {"threads": 2},
@@ -63,6 +64,11 @@ def test_chains_share_the_stages_they_begin_with():
 )
 def test_every_change_that_matters_changes_every_id(change):
     assert not set(ids()) & set(ids(**change))
+
+
+def test_a_dense_network_that_is_cached_is_found_by_the_code_of_today():
+    """Ids as they were before several processes could train together: of one process they stay."""
+    assert (SOURCE.dense_id(0), SOURCE.dense_id(7)) == ("d45fed585364ab44", "72b1d76d285dd205")
 
 
 def test_a_hyperparameter_changes_only_its_own_chains():

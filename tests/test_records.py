@@ -96,6 +96,7 @@ EXAMPLE = """
 # fields since, and what they are in a record from before
 ADDED: dict[str, Any] = {
     "steps": (),
+    "processes": 1,
     "role": "asked",
     "control_of": (),
     "kernel_counts": (),

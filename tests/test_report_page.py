@@ -192,3 +192,18 @@ def test_what_is_no_run_is_said_with_what_to_type(tmp_path: Path) -> None:
     (tmp_path / "records" / f"{record('qat').case_id}.json").write_text("{")
     with pytest.raises(ValueError, match="delete it"):
         load_run(tmp_path)
+
+
+def test_the_page_says_how_many_processes_trained_together(tmp_path):
+    alone = [record("dense"), record("qat")]
+    draw(alone, tmp_path, title="t", command="c")
+    assert "processes" not in (tmp_path / "report.md").read_text()
+    four = [
+        dataclasses.replace(one, training=tuple(dataclasses.replace(log, processes=4) for log in one.training))
+        for one in alone
+    ]
+    draw(four, tmp_path, title="t", command="c")
+    text = (tmp_path / "report.md").read_text()
+    assert "- processes: 4\n" in text
+    assert "by 4 processes together." in text
+    assert "<dt>processes</dt><dd>4</dd>" in (tmp_path / "report.html").read_text()

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from baselines.data.base import ImageData, Indices, SplitName, bounds
+from baselines.data.base import WHOLE, ImageData, Indices, Part, SplitName, bounds
 
 Pixels = NDArray[np.uint8]
 _Cut = Callable[[Indices, Indices, Indices], Tensor]  # (images, top, left) -> uint8 [n, h, w, c] on the device
@@ -71,16 +71,18 @@ class ArrayData(ImageData):
     def without_test(self) -> ArrayData:
         return replace(self, splits={name: part for name, part in self.splits.items() if name != "test"})
 
-    def batches(self, split: SplitName, batch_size: int, *, device: str) -> Iterator[tuple[Tensor, Tensor]]:
+    def batches(
+        self, split: SplitName, batch_size: int, *, device: str, part: Part = WHOLE
+    ) -> Iterator[tuple[Tensor, Tensor]]:
         images, labels = self.splits[split].images, self.splits[split].labels
         scale, shift = self._affine(device)
-        for begin in range(0, len(labels), batch_size):
+        for begin in range(part.index * batch_size, len(labels), part.count * batch_size):
             pixels = torch.from_numpy(np.ascontiguousarray(images[begin : begin + batch_size]))  # [n, h, w, c]
             chosen = torch.from_numpy(labels[begin : begin + batch_size].copy())
             yield _normalised(pixels.to(device), scale, shift), chosen.to(device)
 
     def train_batches(
-        self, batch_size: int, *, device: str, seed: int, epoch: int, augment: bool = True
+        self, batch_size: int, *, device: str, seed: int, epoch: int, augment: bool = True, part: Part = WHOLE
     ) -> Iterator[tuple[Tensor, Tensor]]:
         split = self.splits["train"]
         count, border = len(split.labels), split.border
@@ -90,12 +92,12 @@ class ArrayData(ImageData):
         mirrored = rng.random(count) < 0.5 if augment and self.flip else np.zeros(count, dtype=bool)
         cut = _cutter(split, device)
         scale, shift = self._affine(device)
-        for begin, end in bounds(count, batch_size):
+        for begin, end in (part.of(*edges) for edges in bounds(count, batch_size)):
             # those to be mirrored come first, so that they are one block; order within a batch has no meaning
-            part = slice(begin, end)
-            first = np.argsort(~mirrored[part], kind="stable") + begin
+            own = slice(begin, end)
+            first = np.argsort(~mirrored[own], kind="stable") + begin
             pixels = cut(order[first], top[first], left[first])  # [n, h, w, c]
-            _mirror(pixels[: int(mirrored[part].sum())])
+            _mirror(pixels[: int(mirrored[own].sum())])
             yield _normalised(pixels, scale, shift), torch.from_numpy(split.labels[order[first]]).to(device)
 
     def _affine(self, device: str) -> tuple[Tensor, Tensor]:

@@ -24,6 +24,22 @@ SplitName = Literal["train", "validation", "test"]
 Indices = NDArray[np.int64]
 
 
+@dataclass(frozen=True)
+class Part:
+    """The share of one of several processes that train together, `index` of `count`."""
+
+    index: int
+    count: int
+
+    def of(self, begin: int, end: int) -> tuple[int, int]:
+        """Its places of a batch from `begin` to `end`: shares follow one another, their sizes differ by at most one."""
+        images = end - begin
+        return begin + self.index * images // self.count, begin + (self.index + 1) * images // self.count
+
+
+WHOLE = Part(0, 1)
+
+
 @dataclass(frozen=True, eq=False)
 class ImageData(ABC):
     """A labelled set of images of one size.
@@ -52,16 +68,22 @@ class ImageData(ABC):
 
     @abstractmethod
     def train_batches(
-        self, batch_size: int, *, device: str, seed: int, epoch: int, augment: bool = True
+        self, batch_size: int, *, device: str, seed: int, epoch: int, augment: bool = True, part: Part = WHOLE
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """One epoch: images [n, c, h, w] float32 normalised and labels [n] int64, every image once.
 
         Order and augmentation depend on (seed, epoch) alone. n is at most `batch_size` and never 1 (see `bounds`).
+        part: of each batch only this share, the same images as in the whole of it.
         """
 
     @abstractmethod
-    def batches(self, split: SplitName, batch_size: int, *, device: str) -> Iterator[tuple[Tensor, Tensor]]:
-        """A part in fixed order without augmentation: images [n, c, h, w] float32 normalised, labels [n] int64."""
+    def batches(
+        self, split: SplitName, batch_size: int, *, device: str, part: Part = WHOLE
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """A split in fixed order without augmentation: images [n, c, h, w] float32 normalised, labels [n] int64.
+
+        part: only every `part.count`-th of its batches, each of them whole.
+        """
 
     @abstractmethod
     def labels(self, split: SplitName) -> Indices:

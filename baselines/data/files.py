@@ -17,7 +17,7 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from baselines.data.base import ImageData, Indices, SplitName, bounds
+from baselines.data.base import WHOLE, ImageData, Indices, Part, SplitName, bounds
 from baselines.errors import UsageError
 from baselines.torchvision_import import import_torchvision
 
@@ -35,7 +35,8 @@ class Files:
 
 @dataclass(frozen=True, eq=False)
 class FileData(ImageData):
-    """Images that stay on disk."""
+    """Images that stay on disk. workers: processes that decode them; where several train together, those of a core
+    each that they share (`worker_count`), and none where this is 0."""
 
     splits: Mapping[SplitName, Files]
     workers: int = 0
@@ -65,28 +66,34 @@ class FileData(ImageData):
     def without_test(self) -> FileData:
         return replace(self, splits={name: part for name, part in self.splits.items() if name != "test"})
 
-    def batches(self, split: SplitName, batch_size: int, *, device: str) -> Iterator[tuple[Tensor, Tensor]]:
+    def batches(
+        self, split: SplitName, batch_size: int, *, device: str, part: Part = WHOLE
+    ) -> Iterator[tuple[Tensor, Tensor]]:
         count = self.count(split)
         batches = [[(index, 0) for index in range(begin, min(begin + batch_size, count))]
-                   for begin in range(0, count, batch_size)]  # fmt: skip
-        return self._loaded(split, batches, self._steady(), device)
+                   for begin in range(part.index * batch_size, count, part.count * batch_size)]  # fmt: skip
+        return self._loaded(self.decoded(split, augment=False), batches, device, part)
 
     def train_batches(
-        self, batch_size: int, *, device: str, seed: int, epoch: int, augment: bool = True
+        self, batch_size: int, *, device: str, seed: int, epoch: int, augment: bool = True, part: Part = WHOLE
     ) -> Iterator[tuple[Tensor, Tensor]]:
         count = self.count("train")
         rng = np.random.default_rng([seed, epoch])
         order, seeds = rng.permutation(count).tolist(), rng.integers(0, 2**31, count).tolist()
         batches = [list(zip(order[begin:end], seeds[begin:end], strict=True))
-                   for begin, end in bounds(count, batch_size)]  # fmt: skip
-        return self._loaded("train", batches, self._random() if augment else self._steady(), device)
+                   for begin, end in (part.of(*edges) for edges in bounds(count, batch_size))]  # fmt: skip
+        return self._loaded(self.decoded("train", augment), batches, device, part)
+
+    def decoded(self, split: SplitName, augment: bool) -> Dataset[tuple[Tensor, int]]:
+        """What a decoding process makes of (index, seed): an image [c, h, w] in 0..255, and its label."""
+        return _Images(self.splits[split], self._random() if augment else self._steady(), self.input_shape[0])
 
     def _loaded(
-        self, split: SplitName, batches: list[list[tuple[int, int]]], transform: Any, device: str
+        self, images: Dataset[tuple[Tensor, int]], batches: list[list[tuple[int, int]]], device: str, part: Part
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        images = _Images(self.splits[split], transform, self.input_shape[0])
         pinned = torch.device(device).type == "cuda"
-        loader = DataLoader(images, batch_sampler=batches, num_workers=self.workers, pin_memory=pinned)
+        workers = worker_count(part.count) if self.workers and part.count > 1 else self.workers
+        loader = DataLoader(images, batch_sampler=batches, num_workers=workers, pin_memory=pinned)
         mean = torch.tensor(self.mean, device=device).view(1, -1, 1, 1) * 255
         std = torch.tensor(self.std, device=device).view(1, -1, 1, 1) * 255
         for pixels, labels in loader:  # [n, c, h, w] uint8, [n]
@@ -142,6 +149,8 @@ def open_image(path: Path, channels: int) -> Image.Image:
         raise UsageError(f"{path} is not a readable image ({error}): mend or delete it") from error
 
 
-def worker_count() -> int:
-    """Decoding processes: one a core, 8 at most."""
-    return min(8, len(os.sched_getaffinity(0)))
+def worker_count(together: int = 1) -> int:
+    """Decoding processes of each of so many that train together: one a core, 8 at most where one trains alone; else
+    the cores are shared, and all of them decode, since that is what holds several GPUs up."""
+    cores = len(os.sched_getaffinity(0))
+    return min(8, cores) if together == 1 else max(1, cores // together)

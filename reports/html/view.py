@@ -13,7 +13,7 @@ from reports.html.data import Page, place_of
 from reports.html.lines import Line
 from reports.page import flat
 from reports.roles import ASKED, labels_of, role_text
-from reports.rows import DENSE
+from reports.rows import DENSE, recipes
 
 SIDE_BY_SIDE = 6  # values of a fact that differs between records
 LATENCIES = {"latency_ms_b1": "batch 1 ", "latency_ms_b32": "batch 32 "}
@@ -182,7 +182,7 @@ def about(page: Page, records: Sequence[RunRecord]) -> str:
         f"<dt>{escape(one.head)}{escape(f', {one.unit}' if one.unit else '')}</dt><dd>{escape(one.help)}</dd>"
         for one in page.columns
     )
-    found = facts([flat(one.recipe) for one in records]), facts([flat(one.environment) for one in records])
+    found = facts([flat(one) for one in recipes(records)]), facts([flat(one.environment) for one in records])
     heads = ("Training", "Versions and machine")
     rest = "".join(
         f"<details><summary>{head}</summary><dl>{_list(of)}</dl></details>"
