@@ -46,15 +46,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run(command: Command, console: Console) -> int:
     """Trains, compresses, measures and reports."""
+    from bench.cluster.entry import machines_for
     from bench.folders import no_more_room, released
     from bench.inputs import make_job
     from bench.progress import progress
     from methods import METHODS
 
     with released():
-        with progress(console) as watcher:
+        with progress(console) as watcher, machines_for(command.options) as device:
             watcher.say("reading data and planning")
-            job = make_job(command, METHODS, watcher.say)
+            job = make_job(command, METHODS, watcher.say, device)
             try:
                 job, records = _run(command, job, watcher)
             except KeyboardInterrupt:
@@ -81,12 +82,13 @@ def _searched_in_vain(command: Command, out: Path) -> bool:
 
 
 def _run(command: Command, job: Job, watcher: Watcher) -> tuple[Job, list[RunRecord]]:
+    from bench.cluster.entry import runner_for
     from bench.job import claim
-    from bench.runner import Runner
+    from methods import METHODS
 
     job = _chosen(command, job, watcher)
     claim(job)
-    return job, Runner(job, watcher).run()
+    return job, runner_for(job, METHODS, watcher).run()
 
 
 def _show(records: Sequence[RunRecord], out: Path, command: Command, console: Console) -> None:

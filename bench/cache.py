@@ -41,15 +41,15 @@ class StageCache:
 
     def __init__(self, folder: Path, complain: Callable[[str], None], world: World = ALONE) -> None:
         self.folder = folder
-        self._say = complain
+        self.complain = complain
         self._world = world
         self._told: set[str] = set()
 
-    def complain(self, text: str) -> None:
-        """Tells a line, unless it was told before."""
+    def tell(self, text: str) -> None:
+        """Complains, unless it has in the same words."""
         if text not in self._told:
             self._told.add(text)
-            self._say(text)
+            self.complain(text)
 
     def path(self, stage_id: str) -> Path:
         return self.folder / _STAGES / f"{stage_id}.nnc"
@@ -87,7 +87,7 @@ class StageCache:
             steps = tuple(from_data(StepLog, step) for step in found.metadata["steps"])
             return Stage(found.model, logs, float(found.metadata["seconds"]), steps, int(found.metadata["trainings"]))
         except (artifact.ArtifactError, KeyError, TypeError) as error:
-            self.complain(f"cache entry {path} is damaged and will be made again: {error}")
+            self.tell(f"cache entry {path} is damaged and will be made again: {error}")
             return None
 
     def store(self, stage_id: str, stage: Stage) -> None:

@@ -75,6 +75,10 @@ def parser() -> argparse.ArgumentParser:
         text = f"{about['help']}{shown}\n  e.g. {about['example']}".replace("%", "%%")
         if about["parse"] is bool:
             made.add_argument(flag_of(option.name), action="store_const", const="true", help=text)
+        elif about["bare"]:
+            made.add_argument(
+                flag_of(option.name), nargs="?", const=about["bare"], metavar=option.name.upper(), help=text
+            )
         else:
             made.add_argument(flag_of(option.name), metavar=option.name.upper(), help=text)
     made.add_argument(

@@ -13,7 +13,7 @@ from baselines import data as datasets
 from baselines import nets
 from baselines.data import ImageData
 from baselines.errors import UsageError, nearest
-from baselines.training import Recipe, default_recipe
+from baselines.training import Recipe, default_recipe, too_few_for_all
 from bench.cache import StageCache
 from bench.chains import Chain, all_stages
 from bench.command import Command
@@ -30,10 +30,15 @@ from methods.graph import UntraceableError, trace
 
 
 def make_job(
-    command: Command, methods: Methods, complain: Callable[[str], None], described: dict[str, Any] | None = None
+    command: Command,
+    methods: Methods,
+    complain: Callable[[str], None],
+    device: str | None = None,
+    described: dict[str, Any] | None = None,
 ) -> Job:
     """The job that `command` asks for, checked as far as it can be without training.
 
+    device: "cpu" or "cuda", where that is known of the machines that will do it; None looks at this one.
     described: what identifies the data, where another process of the run has found it out: of many files that is long.
 
     Raises:
@@ -44,14 +49,17 @@ def make_job(
     for runtime in options.runtimes:
         if runtime not in RUNTIMES:
             raise UsageError(f"unknown runtime {runtime!r}: {nearest(runtime, RUNTIMES)}")
-    device = chosen_device(options.device)
+    if device is None:
+        device = chosen_device(options.device)
+        check_processes(options.processes, options.device, device)
     set_up_torch(options.deterministic)
     data_dir = options.data_dir or DATA_DIR
     request = {"name": options.dataset, "data_dir": str(data_dir)}  # as typed: it goes into the file
     data = datasets.load(options.dataset, data_dir=data_dir, download=options.download)
     described = described or _describe_data(data)
     recipe = make_recipe(options)
-    check_processes(options.processes, options.device, device, data.count("train"), recipe.batch_size)
+    if reason := too_few_for_all(data.count("train"), recipe.batch_size, options.processes):
+        raise UsageError(f"--processes {options.processes}: {reason} (--batch-size)")
     trained_on = device.partition(":")[0] + (f" x{options.processes}" if options.processes > 1 else "")
 
     def make_network(net: str, seed: int) -> torch.nn.Module:
@@ -110,9 +118,10 @@ def make_job(
     out = options.out or Path("runs") / f"{name}-{options.dataset.partition(':')[0]}-{plan.id[:8]}"
     sizes = Sizes(macs, data.count("train"), data.count("test"), device.startswith("cuda"), options.processes)
     cache = StageCache(options.cache, complain)
+    command = dataclasses.replace(command, options=dataclasses.replace(options, out=out))
     return Job(
-        plan, data, request, make_network, source_of, chain_of, chains_of, sizes, device, out, cache,
-        command, options.processes,
+        command, plan, data, request, make_network, source_of, chain_of, chains_of, sizes, device, out, cache,
+        options.processes,
     )  # fmt: skip
 
 

@@ -19,7 +19,6 @@ from torch import nn
 
 from baselines.data import ImageData
 from baselines.errors import UsageError
-from baselines.training import too_few_for_all
 from baselines.world import ALONE, World
 from bench.artifact import is_of_another_version
 from bench.cache import FOLDERS_OF_A_CACHE, StageCache
@@ -40,6 +39,7 @@ _ABANDONED_S = 3600.0
 class Job:
     """A plan with what it takes to carry it out."""
 
+    command: Command  # that makes it again, on any machine
     plan: Plan
     data: ImageData
     data_request: dict[str, Any]  # arguments of baselines.data.load, as typed, so that a file opens the same data
@@ -51,7 +51,6 @@ class Job:
     device: str
     out: Path
     cache: StageCache
-    command: Command | None = None  # that it was made from
     processes: int = 1  # that train a network together
     world: World = ALONE  # those of them that carry out this job in lockstep
 
@@ -188,11 +187,11 @@ def chosen_device(asked: str) -> str:
     return asked
 
 
-def check_processes(count: int, asked: str, device: str, images: int, batch_size: int) -> None:
-    """asked, device: what `--device` says and means; images: of the training part.
+def check_processes(count: int, asked: str, device: str) -> None:
+    """asked, device: what `--device` says and means.
 
     Raises:
-        UsageError: so many processes cannot train together on this machine, or share a batch.
+        UsageError: so many processes cannot train together on this machine.
     """
     if count == 1:
         return
@@ -209,8 +208,6 @@ def check_processes(count: int, asked: str, device: str, images: int, batch_size
         raise UsageError(
             f"{together} needs as many GPUs, and torch finds {torch.cuda.device_count()}: ask for no more than these"
         )
-    if reason := too_few_for_all(images, batch_size, count):
-        raise UsageError(f"{together}: {reason} (--batch-size)")
 
 
 def set_up_torch(deterministic: bool) -> None:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from unittest.mock import patch
 
-from bench import runner
+from bench import casework, runner
 from bench.command import parse_command
 from bench.inputs import make_job
 from bench.job import claim
@@ -35,7 +35,7 @@ _LARGEST_SUPERVISOR = 300 * 10**6
 _EARLY = 10  # cases after which what is loaded once is there
 _COMMAND = Path("run_bench.py")
 _NET = ("--net", "lenet300", "--epochs", "1", "--finetune-epochs", "0", "--runtimes", "eager", "--no-controls")
-_WORK = ("stages", "save_file", "evaluate", "measure")  # of bench.runner: what a case is about
+_WORK = ("stages", "save_file", "evaluate", "measure")  # of bench.casework: what a case is about
 Result = TypeVar("Result")
 
 
@@ -119,7 +119,7 @@ def run_load(cases: int, folder: Path) -> tuple[Load, list[RunRecord]]:
 def _timed(load: Load) -> Iterator[None]:
     """Counts the seconds that the runner spends on the work itself; a file is measured once for all."""
     first: list[Measured] = []
-    whole = runner.measure
+    whole = casework.measure
 
     def measure_once(path: Path, *arguments: Any, **settings: Any) -> Measured:
         if not first:
@@ -139,8 +139,8 @@ def _timed(load: Load) -> Iterator[None]:
 
     with contextlib.ExitStack() as patches:
         for name in _WORK:
-            function = measure_once if name == "measure" else getattr(runner, name)
-            patches.enter_context(patch.object(runner, name, timed(function)))
+            function = measure_once if name == "measure" else getattr(casework, name)
+            patches.enter_context(patch.object(casework, name, timed(function)))
         yield
 
 

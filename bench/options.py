@@ -9,6 +9,7 @@ from typing import Any
 
 from baselines.errors import UsageError
 from bench.bounds import Bound, parse_bounds
+from bench.cluster.needs import Needs, parse_needs
 from bench.goals import Goal, Target, parse_goal, parse_targets
 
 DATA_DIR = Path(".data")  # where data sets are looked for unless the command says
@@ -31,8 +32,11 @@ def _names(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(part.strip() for part in str(text).split(",") if part.strip()))
 
 
-def _option(default: Any, help: str, example: str, parse: Any = str, choices: tuple[str, ...] = ()) -> Any:
-    metadata = {"help": help, "example": example, "parse": parse, "choices": choices}
+def _option(
+    default: Any, help: str, example: str, parse: Any = str, choices: tuple[str, ...] = (), bare: str | None = None
+) -> Any:
+    """One line of the table. bare: what the option means without a value, where it may have none."""
+    metadata = {"help": help, "example": example, "parse": parse, "choices": choices, "bare": bare}
     return field(default=default, metadata=metadata)
 
 
@@ -134,6 +138,20 @@ class Options:
         parse_bounds,
     )
     to: str | None = _option(None, "format of --export: onnx, openvino, pt2, aoti", "--export row.nnc --to onnx")
+    ray: str | None = _option(
+        None,
+        "spread the cases over the machines of a Ray cluster: HOST:PORT, auto, or, without a value, RAY_ADDRESS or "
+        "this\n  machine alone; they share --out, --cache, data and code",
+        "--ray 10.0.0.1:6379",
+        bare="local",
+    )
+    needs: Needs | None = _option(
+        None,
+        "what a case takes of a machine of --ray while it is made (default: cpus=4, or one GPU and its share of CPUs, "
+        "and an\n  estimate of the memory)",
+        "--ray --needs cpus=4,gpus=1,memory=8GB",
+        parse_needs,
+    )
     cache: Path = _option(Path("runs/.cache"), "trained networks, shared by all runs", "--cache /scratch/nets", Path)
 
     def __post_init__(self) -> None:
@@ -144,6 +162,13 @@ class Options:
                 raise UsageError(f"{flag_of(name)} must be {least} or more, got {value}")
         if self.at and self.search:
             raise UsageError("--at and --search each choose the chains that run: give one of them")
+        if self.needs and not self.ray:
+            raise UsageError(f"--needs {self.needs} is what a case takes of a Ray cluster: add --ray")
+        if self.ray and (self.at or self.search):
+            flag = "--at" if self.at else "--search"
+            raise UsageError(
+                f"{flag} tries one chain after another, here: run it without --ray, and what it chose with"
+            )
         for name in ("lr", "finetune_lr", "search_minutes"):
             rate = getattr(self, name)
             if rate is not None and not 0 < rate < float("inf"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from dataclasses import asdict, dataclass
@@ -78,7 +79,7 @@ class Case:
         """How its file is written."""
         return self.chain.stages[-1].method.writing if self.chain and self.chain.stages else "smallest"
 
-    @property
+    @functools.cached_property
     def stage_ids(self) -> tuple[str, ...]:
         """Ids of the dense network and of each stage's result."""
         ids = [self.source.dense_id(self.seed)]
@@ -86,7 +87,7 @@ class Case:
             ids.append(self.source.stage_id(ids[-1], stage, self.seed))
         return tuple(ids)
 
-    @property
+    @functools.cached_property
     def id(self) -> str:
         """Hashes all that the row depends on."""
         return content_id(
@@ -114,6 +115,23 @@ class Plan:
     @property
     def id(self) -> str:
         return content_id([case.id for case in self.cases])
+
+    def of(self, case_id: str) -> Case:
+        """The case of that id.
+
+        Raises:
+            KeyError: there is none.
+        """
+        return self._by_id[case_id]
+
+    @functools.cached_property
+    def _by_id(self) -> dict[str, Case]:
+        return {case.id: case for case in self.cases}
+
+    @functools.cached_property
+    def has_seeds(self) -> bool:
+        """Whether there is more than one seed."""
+        return len({case.seed for case in self.cases}) > 1
 
 
 def make_plan(

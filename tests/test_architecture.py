@@ -20,10 +20,12 @@ ENTRY_POINTS = {  # these put the parts together
     "cuda_kernels/__main__.py": {"reports.kernels", "bench.environment"},
     "bench/load.py": {"methods.METHODS", "reports"},
     "bench/ranks/rank.py": {"methods.METHODS"},
+    "bench/scale.py": {"methods.METHODS"},
 }
 HEAVY = {"torch", "torchvision", "numpy", "onnx", "onnxruntime"}  # libraries that drawing a report must not need
 OPTIONAL = (
     "torchvision", "torchao", "torch_pruning", "torchdistill", "onnx", "onnxruntime", "onnxscript", "timm", "optuna",
+    "ray",
 )  # fmt: skip
 
 

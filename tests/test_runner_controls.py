@@ -6,10 +6,13 @@ import json
 import pytest
 
 import run_bench
+from bench.casework import CaseWork
 from bench.command import parse_command
+from bench.estimate import Meter, Narrator
 from bench.inputs import make_job
+from bench.measure import Server
 from bench.records import RunRecord, read_record, write_record
-from bench.runner import Runner
+from bench.runner import Runner, kept
 from methods import METHODS
 
 ARGUMENTS = ["--net", "lenet300", "--dataset", "digits:train=200", "--methods", "prune+ptq", "--orders"]
@@ -48,10 +51,12 @@ def test_an_order_that_cannot_work_is_a_record_with_its_reason_and_nothing_is_tr
     def trained(*_, **__):
         raise AssertionError("something was trained")
 
-    monkeypatch.setattr("bench.runner.stages", trained)
+    monkeypatch.setattr("bench.casework.stages", trained)
     job = job_in(tmp_path)
     case = next(one for one in job.plan.cases if one.role == "order")
-    record = Runner(job, Quiet())._attempt(case)
+    runner = Runner(job, Quiet())
+    runner.work = CaseWork(job, Narrator(Quiet(), Meter({})), Server(()))
+    record = runner._attempt(case)
     assert (record.status, record.role) == ("refused", "order")
     assert record.reason.startswith("prune cannot come after ptq, what it stores was fitted")
     assert record.control_of == (job.plan.cases[1].text,)
@@ -61,10 +66,10 @@ def test_an_order_that_cannot_work_is_a_record_with_its_reason_and_nothing_is_tr
 def test_a_record_of_before_is_what_this_plan_has_it_for(tmp_path):
     job = job_in(tmp_path)
     case = next(one for one in job.plan.cases if one.role == "half")
-    runner = Runner(job, Quiet())
-    before = dataclasses.replace(runner._blank(case), role="asked", control_of=())
+    blank = CaseWork(job, Narrator(Quiet(), Meter({})), Server(())).unfinished(case, "ok", "")
+    before = dataclasses.replace(blank, role="asked", control_of=())
     write_record(before, job.record_path(case))
-    now = runner._kept(case, before)
+    now = kept(job, case, before)
     assert (now.role, now.control_of) == ("half", case.control_of)
     assert read_record(job.record_path(case)) == now
 

@@ -24,7 +24,7 @@ TRAINING_VARIABLES = {
     "THP_MEM_ALLOC_ENABLE": "1",  # large pages for tensors: training is about a seventh faster
 }
 _WORKER, _SERVER = "bench.measure", "bench.measure.server"
-_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 class MeasureError(RuntimeError):
@@ -143,7 +143,7 @@ def _start(module_and_arguments: list[str], complaint: Path, threads: int) -> su
         return subprocess.Popen(
             [sys.executable, "-m", *module_and_arguments],
             cwd=_ROOT,
-            env={**kept, **dict.fromkeys(_THREAD_VARIABLES, str(threads))},
+            env={**kept, **dict.fromkeys(THREAD_VARIABLES, str(threads))},
             stdin=subprocess.PIPE,  # closed by our death, however we die: the worker then ends too
             stdout=subprocess.PIPE,
             stderr=stderr,

@@ -38,7 +38,6 @@ def made_together(job: Job, case: Case, narrator: Narrator, stage_id: str, rewou
         Refused, Diverged, UntraceableError, UsageError, OSError: as one process alone would.
         RankError: a rank broke in another way; the first one's reason.
     """
-    assert job.command is not None
     meter = narrator.meter
     spent = meter.case_s
 
@@ -46,7 +45,7 @@ def made_together(job: Job, case: Case, narrator: Narrator, stage_id: str, rewou
         if "say" in told:
             narrator.watcher.say(told["say"])
         elif "complain" in told:
-            job.cache.complain(told["complain"])
+            job.cache.tell(told["complain"])
         else:
             meter.case_s = spent + told["case_s"]
             narrator.tell(told["step"])

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PACKAGES = ("methods", "baselines", "bench", "reports", "cuda_kernels")
-_FRONT = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/tutorial.md")
+_FRONT = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/tutorial.md", "docs/scaling.md")
 _FOLDERS = ("docs/methods", "docs/decisions", "docs/studies")
 _LANGUAGES = {".py": "python", ".cu": "cuda", ".cuh": "cuda", ".yaml": "yaml", ".yml": "yaml", ".toml": "toml",
               ".json": "json", "Makefile": "make", "run": "bash"}  # fmt: skip
@@ -58,7 +58,14 @@ def sections(root: Path) -> list[Section]:
     reports = [(Path(path).parent.name, path) for path in titles if path.endswith("/report.md")]
     packages = [(package, api_page(package)) for package in _modules(root)]
     return [
-        Section("Start", (("Which compression is worth it?", "README.md"), ("Tutorial", "docs/tutorial.md"))),
+        Section(
+            "Start",
+            (
+                ("Which compression is worth it?", "README.md"),
+                ("Tutorial", "docs/tutorial.md"),
+                ("Past one machine", "docs/scaling.md"),
+            ),
+        ),
         Section("Methods", (("Methods", "docs/methods/README.md"), *of("docs/methods"))),
         Section("Studies", (("Studies", "docs/studies/README.md"), *of("docs/studies"), *reports)),
         Section("Decisions", (("Decisions", "docs/decisions/README.md"), *of("docs/decisions"))),

@@ -1,0 +1,128 @@
+"""A real Ray on this machine: a worker killed mid-case, the driver killed and started again, and equal results."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("ray", reason="Ray is an extra: pip install -r requirements-extra.txt")
+ROOT = Path(__file__).parents[1]
+COMMAND = [
+    sys.executable, str(ROOT / "run_bench.py"), "--net", "lenet300", "--dataset", "digits", "--epochs", "30",
+    "--finetune-epochs", "8", "--methods", "prune+ptq,dct:keep=0.25", "--no-controls", "--runtimes", "eager",
+]  # fmt: skip
+ON_RAY = ["--ray", "--needs", "cpus=1,memory=1GB"]
+LATEST_S = 240
+CLOCKED = {"environment", "compress_s"}  # what two runs of a case differ in
+
+
+def started(folder, *arguments):
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": ""}
+    environment.pop("RAY_ADDRESS", None)
+    return subprocess.Popen([*COMMAND, *arguments], cwd=folder, env=environment, text=True, bufsize=1,
+                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT)  # fmt: skip
+
+
+def processes_in(folder, begins=""):
+    """Process ids by command line of what runs in `folder` and is called so."""
+    found = {}
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if entry.name.isdigit() and Path(os.readlink(entry / "cwd")) == folder:
+                name = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+                if name.startswith(begins):
+                    found[int(entry.name)] = name
+    return found
+
+
+def until(what, condition):
+    latest = time.monotonic() + LATEST_S
+    while not (found := condition()):
+        assert time.monotonic() < latest, f"in vain: {what}"
+        time.sleep(0.02)
+    return found
+
+
+def results(folder):
+    """All that two runs of the same cases have in common, by case."""
+    found = {}
+    for path in (folder / "run" / "records").glob("*.json"):
+        record = {name: value for name, value in json.loads(path.read_text()).items() if name not in CLOCKED}
+        record["training"] = [{**epoch, "seconds": None} for epoch in record["training"]]
+        record["runtimes"] = [(one["runtime"], one["status"], one["accuracy"]) for one in record["runtimes"]]
+        found[path.stem] = record
+    return found
+
+
+@pytest.fixture(scope="module")
+def local(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("local")
+    run = started(folder, "--out", "run", "--cache", "cache")
+    out, _ = run.communicate(timeout=LATEST_S)
+    assert run.returncode == 0, out
+    return results(folder)
+
+
+def test_what_is_killed_goes_on_and_results_are_those_of_a_local_run(tmp_path, local):
+    typed = ["--out", "run", "--cache", "cache", *ON_RAY]
+    first = started(tmp_path, *typed)
+    # a worker, in the middle of dense training
+    until("a snapshot", lambda: first.poll() is not None or list((tmp_path / "cache").glob("snapshots/*.pt")))
+    (worker,) = until("the worker", lambda: processes_in(tmp_path, "ray::make"))
+    os.kill(worker, signal.SIGKILL)
+    lines = []
+    while not any("it runs again" in line for line in lines):
+        line = first.stdout.readline()
+        assert line, lines
+        lines.append(line)
+    (lost,) = [line for line in lines if "it runs again" in line]
+    assert (
+        lost
+        == "dense: lost while it was made (The worker died unexpectedly while executing this task); it runs again\n"
+    )
+    assert not [line for line in lines if "raylet" in line or "\x1b" in line]
+    # the driver, between two cases
+    until("a record", lambda: first.poll() is not None or list((tmp_path / "run").glob("records/*.json")))
+    assert first.poll() is None
+    first.kill()
+    first.communicate()
+    until("the end of its workers", lambda: not processes_in(tmp_path))
+
+    second = started(tmp_path, *typed)
+    out, _ = second.communicate(timeout=LATEST_S)
+    assert second.returncode == 0, out
+    assert "dense: " in out
+    assert "(kept from before)" in out
+    assert "lost while" not in out
+    assert results(tmp_path) == local
+    assert len(local) == 3
+    dense = next(one for one in local.values() if one["chain"] == "dense")
+    assert [epoch["epoch"] for epoch in dense["training"]] == list(range(1, 31))
+    assert (tmp_path / "run" / "report.html").is_file()
+    assert not list(tmp_path.rglob(".of-the-driver"))
+    until("the end of all its processes", lambda: not processes_in(tmp_path))
+
+
+def test_an_interrupt_says_what_is_kept_and_leaves_nothing_behind(tmp_path):
+    run = started(tmp_path, "--out", "run", "--cache", "cache", *ON_RAY)
+    until("a snapshot", lambda: run.poll() is not None or list((tmp_path / "cache").glob("snapshots/*.pt")))
+    run.send_signal(signal.SIGINT)
+    out, _ = run.communicate(timeout=LATEST_S)
+    assert run.returncode == 130, out
+    assert "interrupted: finished cases and epochs are kept in run; the same command goes on from there" in out
+    assert "Traceback" not in out
+    until("the end of all its processes", lambda: not processes_in(tmp_path))
+
+
+def test_what_no_machine_holds_is_told_in_a_line(tmp_path):
+    run = started(tmp_path, "--out", "run", "--cache", "cache", "--ray", "--needs", "cpus=4096")
+    out, _ = run.communicate(timeout=LATEST_S)
+    assert run.returncode == 2
+    last = out.splitlines()[-1]
+    assert last.startswith("run_bench.py: no machine of the cluster holds a case that needs cpus=4096")
