@@ -79,7 +79,7 @@ class StageCache:
         if not path.is_file():
             return None
         if artifact.is_of_another_version(path):
-            self.complain(f"{self.folder} has entries of another version of the file format: trained again as needed")
+            self.tell(f"{self.folder} has entries of another version of the file format: trained again as needed")
             return None
         try:
             found = artifact.load(path)
