@@ -19,6 +19,7 @@ from bench.supervisor import command_of, follow_supervisor, is_supervised, super
 if TYPE_CHECKING:
     from bench.job import Job
     from bench.progress import Watcher
+    from bench.tracking import Tracking
 
 MOST_LINES = 40  # of what fails a comparison
 RUNS = Path("runs")  # below which runs lie unless --out says
@@ -50,26 +51,29 @@ def run(command: Command, console: Console) -> int:
     from bench.folders import no_more_room, released
     from bench.inputs import make_job
     from bench.progress import progress
+    from bench.tracking import tracking
     from methods import METHODS
 
+    trackers = tracking(command.options)
     with released():
         with progress(console) as watcher, machines_for(command.options) as device:
             watcher.say("reading data and planning")
             job = make_job(command, METHODS, watcher.say, device)
             try:
-                job, records = _run(command, job, watcher)
+                job, records = _run(command, job, watcher, trackers)
             except KeyboardInterrupt:
                 choosing = command.options.at or command.options.search  # in a folder of its own
                 where = "" if choosing else f" in {job.out}"
                 watcher.say(f"interrupted: finished cases and epochs are kept{where}; {_GO_ON}")
                 return INTERRUPTED
         try:
-            _show(records, job.out, command, console)
+            drawn = _show(records, job.out, command, console)
         except KeyboardInterrupt:
             console.print(f"interrupted: all cases are kept in {job.out}, its report is not drawn; {_GO_ON}")
             return INTERRUPTED
         except OSError as error:
             raise UsageError(no_more_room(error, [job.out]) or str(error)) from error
+        _log(records, drawn, trackers, console)
     failed = any(_problems([one]) for one in records if not _may_be(one))
     return SOME_FAILED if failed or _searched_in_vain(command, job.out) else OK
 
@@ -81,26 +85,33 @@ def _searched_in_vain(command: Command, out: Path) -> bool:
     return command.options.search is not None and not read_choice(out / SEARCHED)["winner"]
 
 
-def _run(command: Command, job: Job, watcher: Watcher) -> tuple[Job, list[RunRecord]]:
+def _run(command: Command, job: Job, watcher: Watcher, trackers: Tracking) -> tuple[Job, list[RunRecord]]:
     from bench.cluster.entry import runner_for
     from bench.job import claim
     from methods import METHODS
 
     job = _chosen(command, job, watcher)
     claim(job)
-    return job, runner_for(job, METHODS, watcher).run()
+    trackers.begin(job.out, watcher.say)
+    return job, runner_for(job, METHODS, watcher, trackers.case).run()
 
 
-def _show(records: Sequence[RunRecord], out: Path, command: Command, console: Console) -> None:
-    """Draws the report, and prints the table and what did not run."""
+def _show(records: Sequence[RunRecord], out: Path, command: Command, console: Console) -> list[Path]:
+    """Draws the report, and prints the table and what did not run. Returns the files."""
     import reports
 
-    reports.draw(records, out, title=_title(records), command=command.typed)
+    drawn = reports.draw(records, out, title=_title(records), command=command.typed)
     console.print(reports.terminal_table(records, console.width))
     _say_where(out, console)
     for record in records:
         for line in _problems([record]):
             console.print(line, markup=False, soft_wrap=True)
+    return drawn
+
+
+def _log(records: Sequence[RunRecord], drawn: Sequence[Path], trackers: Tracking, console: Console) -> None:
+    for line in trackers.report(records, drawn):
+        console.print(line, markup=False, soft_wrap=True)
 
 
 def _may_be(record: RunRecord) -> bool:
@@ -192,18 +203,22 @@ def show_list(command: Command, console: Console) -> int:
 def report(command: Command, console: Console) -> int:
     """Draws a run's tables and figures again from its records, or those of several runs as one."""
     import reports
+    from bench.tracking import tracking
 
     out = command.options.out
+    trackers = tracking(command.options)
     try:
         folder = reports.join(command.targets, out) if out else command.targets[0]
         records, typed = reports.load_run(folder)
-        reports.draw(records, folder, title=_title(records), command=typed)
+        drawn = reports.draw(records, folder, title=_title(records), command=typed)
     except ValueError as error:  # a damaged file of the run
         raise UsageError(str(error)) from error
     except OSError as error:
         raise UsageError(f"{error.filename} cannot be written: {error.strerror}") from error
     console.print(reports.terminal_table(records, console.width))
     _say_where(folder, console)
+    trackers.begin(folder, console.print)
+    _log(records, drawn, trackers, console)
     return OK
 
 

@@ -20,11 +20,12 @@ ACTIONS = {
     "plan": Action("print the cases, what is cached and the estimated time; run nothing", "--plan"),
     "list": Action("print methods with their hyperparameters, nets, data sets and runtimes", "--list", options=()),
     "report": Action(
-        "draw a run's tables and figures again, without torch; of several runs one report of them all (into --out)",
+        "draw a run's tables and figures again, without torch; of several runs one report of them all (into --out);\n  "
+        "--mlflow and --tensorboard log it",
         "--report runs/first, or --report runs/first runs/second",
         "RUN",
         "+",
-        ("out",),
+        ("out", "mlflow", "tensorboard"),
     ),
     "advise": Action(
         "name the row that keeps limits, from the records of RUNs (default: all below runs/): why, its file, and the "

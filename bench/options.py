@@ -11,6 +11,7 @@ from baselines.errors import UsageError
 from bench.bounds import Bound, parse_bounds
 from bench.cluster.needs import Needs, parse_needs
 from bench.goals import Goal, Target, parse_goal, parse_targets
+from bench.tracking_uri import parse_uri
 
 DATA_DIR = Path(".data")  # where data sets are looked for unless the command says
 
@@ -136,6 +137,15 @@ class Options:
         "too); size,\n  params, macs, memory and latency_ms in % or their unit; latency (beside dense of its run) in %",
         '--compare runs/before runs/after --fail-if "accuracy<-0.3,size>+2%"',
         parse_bounds,
+    )
+    mlflow: str | None = _option(
+        None,
+        "log every row to MLflow, while the run goes on and after it: the address of a server, or a database file",
+        "--mlflow http://localhost:5000, or --mlflow sqlite:///mlflow.db",
+        parse_uri,
+    )
+    tensorboard: bool = _option(
+        False, "write every row's curves and measures for TensorBoard, below the run's folder", "--tensorboard", bool
     )
     to: str | None = _option(None, "format of --export: onnx, openvino, pt2, aoti", "--export row.nnc --to onnx")
     ray: str | None = _option(

@@ -9,7 +9,7 @@ from baselines.errors import UsageError
 from bench.command import parse_command
 from bench.options import Options
 
-_NOT_OF_A_ROW = ("methods", "at", "search", "trials", "search_minutes", "out", "ray", "needs")
+_NOT_OF_A_ROW = ("methods", "at", "search", "trials", "search_minutes", "out", "ray", "needs", "mlflow", "tensorboard")
 _DENSE, _CHEAPEST = "dense", "half"
 
 

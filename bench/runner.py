@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from bench.casework import CaseWork
@@ -18,15 +19,20 @@ from bench.progress import Watcher
 from bench.records import RunRecord, write_record
 from bench.supervisor import begin, why_blamed
 
+OnRecord = Callable[[RunRecord], None]
 _trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # of glibc alone
 
 
 @dataclass
 class Runner:
-    """Carries out one job in this process, telling `watcher` of it."""
+    """Carries out one job in this process, telling `watcher` of it.
+
+    on_record: given each record, in the order in which they come, once it is written or kept from before.
+    """
 
     job: Job
     watcher: Watcher
+    on_record: OnRecord = lambda _record: None
     work: CaseWork = field(init=False)
 
     def run(self) -> list[RunRecord]:
@@ -43,6 +49,7 @@ class Runner:
                 before = " (kept from before)" if case.id in known else ""
                 self.watcher.say(f"[{index}/{len(job.plan.cases)}] {title(job, case)}: {summary(record)}{before}")
                 meter.finish(case.id)
+                self.on_record(record)
                 _give_back_memory()
                 records.append(record)
         return records

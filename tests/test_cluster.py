@@ -370,6 +370,17 @@ def test_what_is_finished_is_kept_and_only_the_rest_is_handed_out(tmp_path, monk
     assert kept(job, done, records[0]) == records[0]
 
 
+def test_every_record_is_told_once_as_it_comes(tmp_path, monkeypatch):
+    job = job_in(tmp_path)
+    done = job.plan.cases[1]
+    monkeypatch.setattr("bench.runner.finished", lambda _, case: blank(job, case) if case == done else None)
+    came = []
+    records = RayRunner(job, METHODS, Told(), Hands(job), came.append).run()
+    assert came[0].case_id == done.id
+    assert len(came) == len(records)
+    assert {one.case_id: one for one in came} == {one.case_id: one for one in records}
+
+
 def test_a_run_with_nothing_to_do_needs_no_machine(tmp_path, monkeypatch):
     job = job_in(tmp_path)
     monkeypatch.setattr("bench.runner.finished", lambda _, case: blank(job, case))

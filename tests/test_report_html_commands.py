@@ -19,6 +19,7 @@ COMMAND = "python run_bench.py --methods dct,qat --net resnet18 --epochs 6 --out
         "python run_bench.py --search 'size<=25KB,drop<=0.3' --trials 9 --search-minutes 2 --seeds 0,1 --no-controls",
         "python run_bench.py --methods=dct --at=size=8x --runtimes eager --out=x --weights 'my net.pt'",
         "python run_bench.py --config docs/examples/distillation.yaml",
+        "python run_bench.py --mlflow http://localhost:5000 --tensorboard --seeds 0,1",
     ],
 )
 def test_a_rows_command_is_the_runs_with_its_chain_alone(typed):
@@ -28,7 +29,8 @@ def test_a_rows_command_is_the_runs_with_its_chain_alone(typed):
     own, run = (parse_command(words[2:]).options for words in (made, shlex.split(typed)))
     assert own.methods == label
     assert own.no_controls
-    chosen = ("methods", "at", "search", "trials", "search_minutes", "out", "orders", "no_controls")
+    chosen = ("methods", "at", "search", "trials", "search_minutes", "out", "orders", "no_controls",
+              "mlflow", "tensorboard")  # fmt: skip
     for field in dataclasses.fields(own):
         expected = field.default if field.name in chosen else getattr(run, field.name)
         assert field.name in ("methods", "no_controls") or getattr(own, field.name) == expected

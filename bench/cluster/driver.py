@@ -25,7 +25,7 @@ from bench.measure import Server
 from bench.plan import Case
 from bench.progress import Watcher
 from bench.records import RunRecord, write_record
-from bench.runner import kept, state_of, summary, title
+from bench.runner import OnRecord, kept, state_of, summary, title
 
 _SHOW_S = 0.5
 MOST_LOSSES = 3  # of one case: it may be what ends its processes
@@ -33,12 +33,16 @@ MOST_LOSSES = 3  # of one case: it may be what ends its processes
 
 @dataclass
 class RayRunner:
-    """Carries out one job by `hands`, telling `watcher` of it."""
+    """Carries out one job by `hands`, telling `watcher` of it.
+
+    on_record: given each record, as it comes, once it is written or kept from before.
+    """
 
     job: Job
     methods: Methods
     watcher: Watcher
     hands: Hands
+    on_record: OnRecord = lambda _record: None
     _meter: Meter = field(default_factory=lambda: Meter({}), init=False)
     _records: dict[str, RunRecord] = field(default_factory=dict, init=False)
     _made: set[str] = field(default_factory=set, init=False)  # ids of cases whose file there is, or never will be
@@ -145,6 +149,7 @@ class RayRunner:
         count = len(self.job.plan.cases)
         self.watcher.say(f"[{len(self._records)}/{count}] {title(self.job, case)}: {summary(record)}{before}")
         self._meter.finish(case.id)
+        self.on_record(record)
 
     def _show(self) -> None:
         """Tells the watcher of what is under way."""

@@ -14,7 +14,7 @@ from bench.grammar import Methods
 from bench.job import Job
 from bench.options import Options
 from bench.progress import Watcher
-from bench.runner import Runner
+from bench.runner import OnRecord, Runner
 
 
 @contextlib.contextmanager
@@ -32,15 +32,16 @@ def machines_for(options: Options) -> Iterator[str | None]:
         yield device_on(nodes(), options.device)
 
 
-def runner_for(job: Job, methods: Methods, watcher: Watcher) -> Runner | RayRunner:
-    """What carries out the job.
+def runner_for(job: Job, methods: Methods, watcher: Watcher, on_record: OnRecord) -> Runner | RayRunner:
+    """What carries out the job; on_record: given each record once it is written or kept from before.
 
     Raises:
         UsageError: no machine of the cluster holds one of its cases.
     """
     options = job.command.options
     if not options.ray:
-        return Runner(job, watcher)
+        return Runner(job, watcher, on_record)
     asked = options.needs or Needs()
     memory = asked.memory or memory_of(job)
-    return RayRunner(job, methods, watcher, Hands(complete(asked, nodes(), job.device, memory, job.processes)))
+    hands = Hands(complete(asked, nodes(), job.device, memory, job.processes))
+    return RayRunner(job, methods, watcher, hands, on_record)

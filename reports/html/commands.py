@@ -12,8 +12,8 @@ from reports.rows import DENSE
 PROGRAM = "run_bench.py"
 NET, DATASET = "resnet18", "digits"  # of a command that names none
 # what chooses rows, or says where they go: one row is chosen already, and has a folder of its own
-WITH_A_VALUE = ("methods", "at", "search", "trials", "search-minutes", "out")
-ALONE = ("orders", "no-controls")
+WITH_A_VALUE = ("methods", "at", "search", "trials", "search-minutes", "out", "mlflow")
+ALONE = ("orders", "no-controls", "tensorboard")
 
 
 def typed_commands(text: str) -> list[list[str]]:
