@@ -41,15 +41,15 @@ class StageCache:
 
     def __init__(self, folder: Path, complain: Callable[[str], None], world: World = ALONE) -> None:
         self.folder = folder
-        self.complain = complain
+        self.say = complain
         self._world = world
         self._told: set[str] = set()
 
-    def tell(self, text: str) -> None:
-        """Complains, unless it has in the same words."""
+    def complain(self, text: str) -> None:
+        """Tells a line, unless it was told before."""
         if text not in self._told:
             self._told.add(text)
-            self.complain(text)
+            self.say(text)
 
     def path(self, stage_id: str) -> Path:
         return self.folder / _STAGES / f"{stage_id}.nnc"
@@ -79,7 +79,7 @@ class StageCache:
         if not path.is_file():
             return None
         if artifact.is_of_another_version(path):
-            self.tell(f"{self.folder} has entries of another version of the file format: trained again as needed")
+            self.complain(f"{self.folder} has entries of another version of the file format: trained again as needed")
             return None
         try:
             found = artifact.load(path)
@@ -87,7 +87,7 @@ class StageCache:
             steps = tuple(from_data(StepLog, step) for step in found.metadata["steps"])
             return Stage(found.model, logs, float(found.metadata["seconds"]), steps, int(found.metadata["trainings"]))
         except (artifact.ArtifactError, KeyError, TypeError) as error:
-            self.tell(f"cache entry {path} is damaged and will be made again: {error}")
+            self.complain(f"cache entry {path} is damaged and will be made again: {error}")
             return None
 
     def store(self, stage_id: str, stage: Stage) -> None:

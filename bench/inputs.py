@@ -13,7 +13,7 @@ from baselines import data as datasets
 from baselines import nets
 from baselines.data import ImageData
 from baselines.errors import UsageError, nearest
-from baselines.training import Recipe, default_recipe, too_few_for_all
+from baselines.training import Recipe, default_recipe
 from bench.cache import StageCache
 from bench.chains import Chain, all_stages
 from bench.command import Command
@@ -49,17 +49,15 @@ def make_job(
     for runtime in options.runtimes:
         if runtime not in RUNTIMES:
             raise UsageError(f"unknown runtime {runtime!r}: {nearest(runtime, RUNTIMES)}")
-    if device is None:
-        device = chosen_device(options.device)
-        check_processes(options.processes, options.device, device)
+    gpus = None if device else torch.cuda.device_count()  # of other machines Ray keeps the account
+    device = device or chosen_device(options.device)
     set_up_torch(options.deterministic)
     data_dir = options.data_dir or DATA_DIR
     request = {"name": options.dataset, "data_dir": str(data_dir)}  # as typed: it goes into the file
     data = datasets.load(options.dataset, data_dir=data_dir, download=options.download)
     described = described or _describe_data(data)
     recipe = make_recipe(options)
-    if reason := too_few_for_all(data.count("train"), recipe.batch_size, options.processes):
-        raise UsageError(f"--processes {options.processes}: {reason} (--batch-size)")
+    check_processes(options, device, gpus, data.count("train"), recipe.batch_size)
     trained_on = device.partition(":")[0] + (f" x{options.processes}" if options.processes > 1 else "")
 
     def make_network(net: str, seed: int) -> torch.nn.Module:

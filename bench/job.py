@@ -19,6 +19,7 @@ from torch import nn
 
 from baselines.data import ImageData
 from baselines.errors import UsageError
+from baselines.training import too_few_for_all
 from baselines.world import ALONE, World
 from bench.artifact import is_of_another_version
 from bench.cache import FOLDERS_OF_A_CACHE, StageCache
@@ -27,6 +28,7 @@ from bench.command import Command
 from bench.environment import environment
 from bench.estimate import Sizes
 from bench.folders import check_writable, hold
+from bench.options import Options
 from bench.plan import Case, Plan, Source
 from bench.records import RecordError, RunRecord, read_record, write_json
 
@@ -187,27 +189,28 @@ def chosen_device(asked: str) -> str:
     return asked
 
 
-def check_processes(count: int, asked: str, device: str) -> None:
-    """asked, device: what `--device` says and means.
+def check_processes(options: Options, device: str, gpus: int | None, images: int, batch_size: int) -> None:
+    """device: what `--device` means; gpus: how many there are, where that is known; images: of the training part.
 
     Raises:
-        UsageError: so many processes cannot train together on this machine.
+        UsageError: so many processes cannot train together on this machine, or share a batch.
     """
+    count = options.processes
     if count == 1:
         return
     together = f"--processes {count}"
     if not dist.is_available():
         raise UsageError(f"{together}: this torch was built without torch.distributed: leave --processes out")
-    if asked == "auto" and device == "cpu":
+    if options.device == "auto" and device == "cpu":
         raise UsageError(f"{together}: torch finds no GPU here; to share the processor's cores add --device cpu")
     if ":" in device:
         raise UsageError(
             f"{together} takes a GPU for each process: write --device cuda; CUDA_VISIBLE_DEVICES says which"
         )
-    if device == "cuda" and torch.cuda.device_count() < count:
-        raise UsageError(
-            f"{together} needs as many GPUs, and torch finds {torch.cuda.device_count()}: ask for no more than these"
-        )
+    if device == "cuda" and gpus is not None and gpus < count:
+        raise UsageError(f"{together} needs as many GPUs, and torch finds {gpus}: ask for no more than these")
+    if reason := too_few_for_all(images, batch_size, count):
+        raise UsageError(f"{together}: {reason} (--batch-size)")
 
 
 def set_up_torch(deterministic: bool) -> None:

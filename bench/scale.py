@@ -76,7 +76,7 @@ def on_this_machine(job: Job) -> tuple[float, int, int]:
         return record
 
     with connected("local"):
-        hands = Hands(complete(Needs(cpus=1), nodes(), "cpu", 10**8), make, measure)
+        hands = Hands(complete(Needs(cpus=1), nodes(), "cpu", 10**8), 1, make, measure)
         before = _most_memory()
         started = time.perf_counter()
         found = RayRunner(job, METHODS, _Silent(), hands).run()

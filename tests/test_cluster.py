@@ -151,6 +151,8 @@ def test_what_needs_leave_open_comes_from_the_machines():
     assert complete(Needs(), [large], "cpu", GB).cpus == 4  # more gain little
     assert complete(Needs(), [small, large], "cuda", GB) == Needs(8, 1, GB)  # a GPU with its share
     assert complete(Needs(), [large], "cuda", GB, processes=4) == Needs(32, 4, GB)
+    with pytest.raises(UsageError, match="leave gpus out"):
+        complete(Needs(gpus=2), [large], "cuda", GB, processes=4)
     assert complete(Needs(3, 2, 5), [large], "cuda", GB) == Needs(3, 2, 5)
     assert large.slots(Needs(8, 1, GB)) == 8
     assert large.slots(Needs(8, 1, 100 * GB)) == 5
@@ -434,6 +436,6 @@ def test_a_machine_that_comes_to_another_plan_refuses(tmp_path, monkeypatch):
     share = on_node.Share(job.plan.cases[0].id, 1.0, 0.0)
     with pytest.raises(UsageError, match="means another plan there"):
         on_node.make(other, share, None, 1)
-    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    with pytest.raises(UsageError, match="torch finds none"):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    with pytest.raises(UsageError, match="torch finds 0 GPUs where Ray gives out 1"):
         on_node.make(dataclasses.replace(other, device="cuda"), share, None, 1)

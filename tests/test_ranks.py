@@ -75,9 +75,10 @@ def finished(tmp_path_factory):
     folder, ranks = tmp_path_factory.mktemp("ranks"), []
     with contextlib.chdir(folder), pytest.MonkeyPatch.context() as environment:
         environment.setenv("OMP_NUM_THREADS", "1")
+        snapshot = folder / snapshot_of(KILLED)  # here: two threads cannot trace networks at once
 
         def kill():
-            ranks.extend(training(os.getpid(), folder / snapshot_of(KILLED)))
+            ranks.extend(training(os.getpid(), snapshot))
             os.kill(ranks[1], signal.SIGKILL)
 
         killer = threading.Thread(target=kill, daemon=True)

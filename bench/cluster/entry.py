@@ -43,5 +43,5 @@ def runner_for(job: Job, methods: Methods, watcher: Watcher, on_record: OnRecord
         return Runner(job, watcher, on_record)
     asked = options.needs or Needs()
     memory = asked.memory or memory_of(job)
-    hands = Hands(complete(asked, nodes(), job.device, memory, job.processes))
-    return RayRunner(job, methods, watcher, hands, on_record)
+    needs = complete(asked, nodes(), job.device, memory, options.processes)
+    return RayRunner(job, methods, watcher, Hands(needs, options.processes), on_record)

@@ -40,10 +40,12 @@ class Lost(RuntimeError):
 class Hands:
     """The cluster that this process is connected to.
 
-    make, measure: run there; see `bench.cluster.node`.
+    processes: that train a network together, and share the CPUs of the case. make, measure: run there; see
+    `bench.cluster.node`.
     """
 
     needs: Needs
+    processes: int = 1
     make: Callable[..., RunRecord] = on_node.make
     measure: Callable[..., RunRecord] = on_node.measure
     machines: list[Node] = field(default_factory=list, init=False)
@@ -158,7 +160,8 @@ class Hands:
             the_ray().cancel(reference, force=True)
 
     def _settings(self) -> dict[str, Any]:
-        variables = TRAINING_VARIABLES | dict.fromkeys(THREAD_VARIABLES, str(self.needs.cpus))
+        threads = str(max(1, (self.needs.cpus or 1) // self.processes))
+        variables = TRAINING_VARIABLES | dict.fromkeys(THREAD_VARIABLES, threads)
         return {"runtime_env": {"env_vars": variables}, "max_retries": 0}
 
 

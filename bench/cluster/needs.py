@@ -93,6 +93,8 @@ def complete(asked: Needs, nodes: Iterable[Node], device: str, memory: int, proc
     gpus = asked.gpus if asked.gpus is not None else processes * (device == "cuda")
     if device == "cuda" and not gpus:
         raise UsageError("--needs gpus=0 with --device cuda: leave gpus out, or pass --device cpu")
+    if device == "cuda" and gpus < processes:
+        raise UsageError(f"--needs gpus={gpus} with --processes {processes}, which take a GPU each: leave gpus out")
     if device == "cpu" and gpus:
         raise UsageError(f"--needs gpus={gpus} with --device cpu: leave gpus out, or pass --device cuda")
     suited = [node for node in nodes if node.gpus >= gpus and node.cpus]

@@ -132,8 +132,11 @@ def _opened(assignment: Assignment, share: Share, board: Any, cpus: int) -> tupl
     if assignment.plan not in _work:
         if why := unfit(assignment):
             raise UsageError(why)
-        if assignment.device == "cuda" and not torch.cuda.is_available():
-            raise UsageError("Ray gives out GPUs there, but torch finds none: see python -m torch.utils.collect_env")
+        gpus, processes = torch.cuda.device_count(), assignment.command.options.processes
+        if assignment.device == "cuda" and gpus < processes:
+            raise UsageError(
+                f"torch finds {gpus} GPUs where Ray gives out {processes}: torch.utils.collect_env says why"
+            )
         job = make_job(assignment.command, assignment.methods, lambda _: None, assignment.device)
         if job.plan.id != assignment.plan:
             raise UsageError("the same command means another plan there: its data set or a file of the user's differs")
@@ -143,6 +146,6 @@ def _opened(assignment: Assignment, share: Share, board: Any, cpus: int) -> tupl
     work = _work[assignment.plan]
     case = work.job.plan.of(share.case_id)
     watcher = BoardWatcher(board, case.id, title(work.job, case), share.seconds)
-    work.job.cache.complain = watcher.say
+    work.job.cache.say = watcher.say
     meter = Meter({case.id: share.seconds}, case_s=share.done_s)
     return dataclasses.replace(work, narrator=Narrator(watcher, meter)), case

@@ -85,10 +85,8 @@ def _job(request: Request, world: World, watcher: _Wire) -> Job:
     from bench.inputs import make_job
     from methods import METHODS
 
-    source = request.case.source
-    kind = "cuda" if source.device.startswith("cuda") else "cpu"
-    job = make_job(request.command, METHODS, lambda _: None, kind, source.data)
-    device = f"cuda:{world.rank}" if kind == "cuda" else kind
+    job = make_job(request.command, METHODS, lambda _: None, described=request.case.source.data)
+    device = f"cuda:{world.rank}" if job.device.startswith("cuda") else job.device
     cache = StageCache(job.cache.folder, watcher.complain, world)
     return dataclasses.replace(job, world=world, device=device, cache=cache)
 

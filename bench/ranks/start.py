@@ -45,7 +45,7 @@ def made_together(job: Job, case: Case, narrator: Narrator, stage_id: str, rewou
         if "say" in told:
             narrator.watcher.say(told["say"])
         elif "complain" in told:
-            job.cache.tell(told["complain"])
+            job.cache.complain(told["complain"])
         else:
             meter.case_s = spent + told["case_s"]
             narrator.tell(told["step"])
