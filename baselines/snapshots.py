@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from baselines.errors import first_line
+from baselines.parts import part_of
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ def save(path: Path, running: Running, logs: list[Epoch]) -> None:
         "logs": [asdict(log) for log in logs],
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part = part_of(path)
     with part.open("wb") as file:
         torch.save(held, file)
     os.replace(part, path)

@@ -19,6 +19,7 @@ from torch import nn
 
 from baselines.data import ImageData
 from baselines.errors import UsageError
+from baselines.parts import is_being_written, is_part
 from baselines.training import too_few_for_all
 from baselines.world import ALONE, World
 from bench.artifact import is_of_another_version
@@ -33,7 +34,6 @@ from bench.plan import Case, Plan, Source
 from bench.records import RecordError, RunRecord, read_record, write_json
 
 _FOLDERS_OF_A_RUN = ("records", "artifacts", "work", "figures")
-_PART = re.compile(r"\..+\.(\d+)\.part")
 _ABANDONED_S = 3600.0
 
 
@@ -144,25 +144,13 @@ def claim(job: Job) -> None:
 
 
 def _clear_parts(folder: Path) -> None:
-    """Removes what was being written (.NAME.PID.part) by a process that is gone, and not for an hour: the process may
+    """Removes what was being written by a process that is gone, and not for an hour: the process may
     be another machine's. A clock that was changed makes nothing old that is being written here."""
     for part in folder.rglob(".*.part"):
         with contextlib.suppress(OSError):  # another run in the same cache was faster, or it is another person's
-            named = _PART.fullmatch(part.name)
-            if named and not _alive(int(named[1])) and time.time() - part.stat().st_mtime > _ABANDONED_S:
+            old = time.time() - part.stat().st_mtime > _ABANDONED_S
+            if is_part(part) and not is_being_written(part) and old:
                 part.unlink()
-
-
-def _alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except OverflowError:
-        return False
-    except PermissionError:  # another person's
-        return True
-    return True
 
 
 def _check_same_plan(path: Path, job: Job) -> None:

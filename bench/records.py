@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+from baselines.parts import part_of
+
 SCHEMA = 1
 ALIKE = 0.995  # share of test predictions in common from which on two runtimes are taken to compute the same
 Status = Literal["ok", "failed", "refused"]
@@ -186,7 +188,7 @@ def class_bytes(text: str) -> bytes:
 def write_json(data: Any, path: Path) -> None:
     """Writes JSON whole or not at all: a reader never sees half a file, also after a kill."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part = part_of(path)
     with part.open("w", encoding="utf-8") as file:
         json.dump(data, file, indent=1, allow_nan=True)
         file.write("\n")

@@ -4,6 +4,7 @@ damaged files. Each is told in a line or mended, and nothing that was finished i
 import contextlib
 import itertools
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -15,6 +16,7 @@ import pytest
 
 import run_bench
 from baselines.errors import UsageError
+from baselines.parts import part_of
 from bench.command import parse_command
 from bench.folders import check_writable, hold, no_more_room, released
 from bench.inputs import make_job
@@ -189,10 +191,15 @@ def test_what_killed_runs_left_is_cleared_and_what_is_being_written_is_not(tmp_p
     monkeypatch.chdir(tmp_path)
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as writer:
         places = ("run/records", "nets/stages")
-        gone, fresh, written = (
-            [Path(place, f".x.json.{pid}.part") for place in places] for pid in (NOBODY, NOBODY + 1, writer.pid)
+        here = part_of(Path("x.json")).name
+        nobodys, others, theirs = (
+            here.replace(f".{os.getpid()}-", f".{pid}-") for pid in (NOBODY, NOBODY + 1, writer.pid)
         )
-        foreign = [Path("run/mine/.x.json.7.part"), Path("run/records/.film.mkv.part"), Path("run/records/.d.7.part/f")]
+        elsewhere = re.sub("-[0-9a-f]{8}", "-00000000", theirs)  # that process id is another machine's
+        gone = [Path(place, name) for name in (nobodys, elsewhere) for place in places]
+        fresh = [Path(place, name) for name in (others, elsewhere.replace("x", "y")) for place in places]
+        written = [Path(place, theirs) for place in places]
+        foreign = [Path("run/mine", nobodys), Path("run/records/.film.mkv.part"), Path("run/records/.d.7.part/f")]
         for path in (*gone, *fresh, *written, *foreign):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch()

@@ -17,6 +17,7 @@ from baselines.data.arrays import ArrayData, Pixels, Split, largest_shift, stati
 from baselines.data.base import ImageData, SplitName, share_of, stratified
 from baselines.data.files import FileData, Files, open_image, worker_count
 from baselines.errors import UsageError
+from baselines.parts import part_of
 
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm", ".ppm"}
 _IN_MEMORY_PIXELS = 64  # a side; larger images stay on disk
@@ -174,7 +175,7 @@ def _cache_path(paths: Sequence[Path], form: _Form) -> Path:
 
 def _keep(pixels: Pixels, path: Path) -> None:
     """Writes the cache whole or not at all. A folder that cannot be written costs only the time to decode again."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part = part_of(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with part.open("wb") as file:

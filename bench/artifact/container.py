@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from baselines.errors import UsageError
+from baselines.parts import part_of
 from bench.artifact import xz
 from bench.artifact.dictionary import DICTIONARY
 
@@ -72,7 +73,7 @@ def deflate(header: bytes) -> bytes:
 def write_whole(data: bytes, path: Path) -> None:
     """Writes a file whole or not at all: no reader sees half of it, also after a kill."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part = part_of(path)
     try:
         with part.open("wb") as file:
             file.write(data)

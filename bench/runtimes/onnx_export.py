@@ -12,6 +12,7 @@ import torch
 from onnx import numpy_helper
 from torch.fx import GraphModule
 
+from baselines.parts import part_of
 from bench.records import write_json
 from bench.runtimes.integer_bias import fit_biases
 from bench.runtimes.lowering import spelled_out
@@ -53,7 +54,7 @@ def export(model: GraphModule, input_shape: tuple[int, ...], path: Path) -> None
     half = stored_half(model)
     stored = {torch.float16: "f16", torch.bfloat16: "bf16"}.get(half, "f32") if half else "f32"
     write_json({"largest_weight_code": _largest_weight_code(proto), "precision": stored}, settings_of(path))
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part = part_of(path)
     onnx.save(proto, part)
     os.replace(part, path)
 

@@ -12,6 +12,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from baselines.parts import part_of
 from bench.runtimes.onnxruntime import write_onnx
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def keep_roundings(path: Path) -> int:
                 proto.graph.node.insert(list(proto.graph.node).index(reader), pooling)
                 held.add(pooled)
                 reader.input[0] = pooled
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part = part_of(path)
     onnx.save(proto, part)
     os.replace(part, path)
     return len(held)
