@@ -53,6 +53,7 @@ def train(
     objective: Objective | None = None,
     subset: float = 1.0,
     augment: bool = True,
+    adam: bool = False,
     device: str = "cpu",
     world: World = ALONE,
     snapshot: Path | None = None,
@@ -67,6 +68,7 @@ def train(
     called with the same share. start, until: shares of the training between which it runs, in whole epochs.
     objective: minimised in place of the cross entropy, which is logged all the same; what it trains beside the model
     is in its snapshots. subset: share of the training images that is used. augment: false leaves augmentation out.
+    adam: minimises by Adam (Kingma and Ba 2015, arXiv 1412.6980) in place of SGD, under the same shape of rates.
     world: the processes that train together, each of which calls this; the first one's snapshot and log count.
     snapshot: file kept after each epoch and gone on from.
     on_epoch: called with each epoch trained in this sitting. on_batch: called with (epoch, batches done, batches).
@@ -82,10 +84,10 @@ def train(
     if reason := too_few_for_all(data.count("train"), recipe.batch_size, world.size):
         raise Refused(reason)
     beside = (objective and objective.beside) or nn.Identity()
-    optimizer = make_optimizer(model, recipe, decay or {}, beside.to(device))
+    optimizer = make_optimizer(model, recipe, decay or {}, beside.to(device), adam=adam)
     first, last = round(start * epochs), round(until * epochs)
     run = {"stage": stage, "epochs": epochs, "first": first, "lr": lr, "seed": seed, "recipe": asdict(recipe),
-           "subset": subset}  # fmt: skip
+           "subset": subset, "adam": adam}  # fmt: skip
     running = Running(run, model, beside, optimizer)
     logs = _resumed(snapshot, running, device, world, on_note or (lambda _: None))
     computed = Step(model, beside, objective, recipe, device, penalty)
@@ -144,12 +146,18 @@ def _resumed(
 
 
 def make_optimizer(
-    model: nn.Module, recipe: Recipe, decay: Mapping[str, float] | None = None, beside: nn.Module | None = None
-) -> torch.optim.SGD:
+    model: nn.Module,
+    recipe: Recipe,
+    decay: Mapping[str, float] | None = None,
+    beside: nn.Module | None = None,
+    *,
+    adam: bool = False,
+) -> torch.optim.Optimizer:
     """SGD over what `model` trains; tensors of one axis (biases, norms) are not decayed.
 
     decay: factors on the recipe's weight decay, by name of parameter; of one under constraints, the name it had before.
     beside: trained along with the model.
+    adam: Adam in place of SGD; the recipe's momentum is not its.
     """
     groups: dict[float, list[nn.Parameter]] = {recipe.weight_decay: [], 0.0: []}
     along = beside.named_parameters(prefix="beside") if beside else ()
@@ -160,6 +168,8 @@ def make_optimizer(
         rate = recipe.weight_decay * (decay or {}).get(plain, 1.0) if tensor.ndim > 1 else 0.0
         groups.setdefault(rate, []).append(tensor)
     settings = [{"params": tensors, "weight_decay": rate} for rate, tensors in groups.items()]
+    if adam:
+        return torch.optim.Adam(settings, lr=recipe.lr)
     return torch.optim.SGD(settings, lr=recipe.lr, momentum=recipe.momentum, nesterov=recipe.momentum > 0)
 
 

@@ -37,10 +37,18 @@ def task_for(trainer: Trainer, before: str, make: Make) -> Task:
     recipe = case.source.recipe
 
     def finetune(
-        model: GraphModule, *, lr_scale: float = 1.0, full: bool = False, epochs: int | None = None, **settings: Any
+        model: GraphModule,
+        *,
+        lr_scale: float = 1.0,
+        full: bool = False,
+        epochs: int | None = None,
+        adam: float | None = None,
+        **settings: Any,
     ) -> GraphModule:
         usual, lr = (recipe.epochs, recipe.lr) if full else (recipe.finetune_epochs, recipe.finetune_lr)
-        return trainer.train(model.to(job.device), usual if epochs is None else epochs, lr * lr_scale, **settings)
+        peak = (lr if adam is None else adam) * lr_scale
+        epochs = usual if epochs is None else epochs
+        return trainer.train(model.to(job.device), epochs, peak, adam=adam is not None, **settings)
 
     def examples(count: int) -> Iterator[tuple[Tensor, Tensor]]:
         return training_examples(job.data, count, seed=case.seed, device=job.device)

@@ -69,6 +69,7 @@ class Finetune(Protocol):
         subset: float = 1.0,
         augment: bool = True,
         epochs: int | None = None,
+        adam: float | None = None,
     ) -> GraphModule:
         """Trains `model` in place for the recipe's fine-tuning epochs and returns it, in eval mode.
 
@@ -84,6 +85,8 @@ class Finetune(Protocol):
         subset: share of the training images that is used, of each class the same share, always the same images.
         augment: false leaves out the recipe's augmentation.
         epochs: in place of the recipe's number of them, at its rates all the same.
+        adam: peak learning rate of Adam, which then takes the place of the recipe's SGD and of its rate; the rate rises
+        and falls in the same shape.
         """
         ...
 

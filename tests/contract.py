@@ -86,6 +86,7 @@ class Spy:
         subset: float = 1.0,
         augment: bool = True,
         epochs: int | None = None,
+        adam: float | None = None,
     ) -> GraphModule:
         self.calls.append(lr_scale)
         self.inside = True

@@ -99,14 +99,39 @@ def test_the_global_generator_neither_matters_nor_moves(data):
     assert not same(one, three)
 
 
+def test_adam_moves_entries_by_its_rate_whatever_their_gradients_are(data):
+    """SGD moves them in proportion to gradients, which are far apart here."""
+    spread = []
+    for adam in (True, False):
+        model, before = network(), network()
+        recipe = dataclasses.replace(RECIPE, batch_size=100, warmup=0.0, weight_decay=0.0)
+        train(model, data, stage="a", epochs=1, lr=0.01, recipe=recipe, seed=0, adam=adam)
+        pairs = zip(model.parameters(), before.parameters(), strict=True)
+        moved = torch.cat([(one - other).detach().abs().flatten() for one, other in pairs])
+        moved = moved[moved > 1e-6]  # of dead units
+        spread.append(float(moved.quantile(0.9) / moved.quantile(0.1)))
+        assert not adam or float(moved.median()) == pytest.approx(0.01, rel=0.01)
+    assert spread[0] < 1.1
+    assert spread[1] > 3
+
+
+def test_adam_takes_the_same_groups_as_sgd():
+    groups = [
+        [(len(one["params"]), one["weight_decay"]) for one in make_optimizer(network(), RECIPE, adam=adam).param_groups]
+        for adam in (True, False)
+    ]
+    assert groups[0] == groups[1]
+
+
+@pytest.mark.parametrize("adam", [False, True])
 @pytest.mark.parametrize("after_batches", [1, 5, 6, 7, 13, 17])
-def test_a_run_killed_anywhere_and_resumed_equals_one_left_alone(data, tmp_path, after_batches):
+def test_a_run_killed_anywhere_and_resumed_equals_one_left_alone(data, tmp_path, after_batches, adam):
     alone, snapshot = network(dropout=0.3), tmp_path / "deep" / "run.pt"
-    expected = run(alone, data)
+    expected = run(alone, data, adam=adam)
     with pytest.raises(Killed):
-        run(network(dropout=0.3), data, snapshot=snapshot, on_batch=killed_after(after_batches))
+        run(network(dropout=0.3), data, snapshot=snapshot, on_batch=killed_after(after_batches), adam=adam)
     resumed, told = network(dropout=0.3), []
-    logs = run(resumed, data, snapshot=snapshot, on_epoch=told.append)
+    logs = run(resumed, data, snapshot=snapshot, on_epoch=told.append, adam=adam)
     assert same(alone, resumed)
     left_out = {"seconds": 0.0}
     assert [dataclasses.replace(log, **left_out) for log in logs] == [
@@ -114,7 +139,7 @@ def test_a_run_killed_anywhere_and_resumed_equals_one_left_alone(data, tmp_path,
     ]
     assert len(told) == 3 - (after_batches - 1) // data.steps(16), "epochs that were whole are not trained again"
     finished = network(dropout=0.3)
-    assert len(run(finished, data, snapshot=snapshot, on_batch=lambda *_: pytest.fail("trained again"))) == 3
+    assert len(run(finished, data, snapshot=snapshot, adam=adam, on_batch=lambda *_: pytest.fail("trained again"))) == 3
     assert same(alone, finished)
 
 

@@ -1,12 +1,14 @@
 """Laws of sparse variational dropout."""
 
 import copy
+import dataclasses
 import math
 
 import pytest
 import torch
 from torch import nn
 
+import bench.trainer
 from bench.command import parse_command
 from bench.estimate import Meter, Narrator, plan_seconds
 from bench.inputs import make_job
@@ -92,9 +94,9 @@ def test_the_price_falls_from_infinity_to_zero():
 @pytest.mark.parametrize("make", LAYERS)
 def test_outputs_have_the_mean_and_variance_that_noisy_weights_give(make):
     layer = filled(make())
-    noisy = NoisyLayer(copy.deepcopy(layer), 20.0, torch.Generator().manual_seed(0)).train()
+    noisy = NoisyLayer(copy.deepcopy(layer), torch.Generator().manual_seed(0)).train()
     with torch.no_grad():
-        noisy.scaled.copy_((drawn(*layer.weight.shape, seed=9) - 5) / 20)
+        noisy.log_variance.copy_(drawn(*layer.weight.shape, seed=9) - 5)
         deviation = (0.5 * noisy.log_alpha()).exp() * layer.weight.abs()
         x, count = inputs(layer, 2), 6000
         ours = torch.stack([noisy(x) for _ in range(count)])
@@ -111,7 +113,7 @@ def test_outputs_have_the_mean_and_variance_that_noisy_weights_give(make):
 @pytest.mark.parametrize("make", LAYERS)
 def test_without_training_there_is_no_noise(make):
     layer = filled(make())
-    noisy, x = NoisyLayer(copy.deepcopy(layer), 20.0, torch.Generator()), inputs(layer, 2)
+    noisy, x = NoisyLayer(copy.deepcopy(layer), torch.Generator()), inputs(layer, 2)
     assert torch.allclose(noisy.eval()(x), layer(x), atol=1e-6)
     assert not torch.allclose(noisy.train()(x), layer(x), atol=1e-6)
 
@@ -143,7 +145,7 @@ def test_those_of_most_noise_for_their_size_go_whatever_their_size():
         if full:
             layer = model.get_submodule(path)
             with torch.no_grad():
-                layer.scaled.copy_(torch.tensor([[-20.0, 3, 4, 5, -9, -9]]) / layer.pace)
+                layer.log_variance.copy_(torch.tensor([[-20.0, 3, 4, 5, -9, -9]]))
         return model.eval()
 
     job = Task(noisy_training, lambda count: iter(drawn(48, 6).split(16)))
@@ -154,20 +156,20 @@ def test_those_of_most_noise_for_their_size_go_whatever_their_size():
 
 
 def test_the_price_falls_with_more_noise_and_with_smaller_weights():
-    noisy = NoisyLayer(filled(nn.Linear(5, 3)), 20.0, torch.Generator())
+    noisy = NoisyLayer(filled(nn.Linear(5, 3)), torch.Generator())
     noisy.price().backward()
-    assert (noisy.scaled.grad < 0).all()
+    assert (noisy.log_variance.grad < 0).all()
     assert (noisy.layer.weight.grad * noisy.layer.weight > 0).all()
 
 
 def test_noise_is_bounded_and_other_noise_is_left():
-    noisy = NoisyLayer(filled(nn.Linear(5, 3)), 20.0, torch.Generator())
+    noisy = NoisyLayer(filled(nn.Linear(5, 3)), torch.Generator())
     with torch.no_grad():
-        noisy.scaled[0, 0] = 3.0
-    before = noisy.scaled.detach().clone()
+        noisy.log_variance[0, 0] = 3.0
+    before = noisy.log_variance.detach().clone()
     noisy.bound()
-    assert noisy.scaled[0, 0] == 0
-    assert torch.equal(noisy.scaled.flatten()[1:], before.flatten()[1:])
+    assert noisy.log_variance[0, 0] == 0
+    assert torch.equal(noisy.log_variance.flatten()[1:], before.flatten()[1:])
 
 
 def test_the_same_seed_gives_the_same_result_whatever_the_global_generator_holds():
@@ -208,7 +210,7 @@ def test_what_was_pruned_before_stays_pruned():
 
 def test_noise_keeps_to_the_layers_that_are_pruned():
     model = network(Plain)
-    assert set(put_noise(model, list(weights(model, "conv")), 20.0, torch.Generator())) == {"first", "twice"}
+    assert set(put_noise(model, list(weights(model, "conv")), torch.Generator())) == {"first", "twice"}
 
 
 def test_spectral_layers_are_refused_and_low_rank_ones_are_not():
@@ -229,6 +231,64 @@ def test_it_trains_as_long_as_the_dense_network_and_then_as_other_scores():
     assert asked == [True, False]
     assert variational().epochs(3, 6) == 9
     assert Prune().epochs(3, 6) == 3
+
+
+def test_the_price_takes_the_place_of_weight_decay_and_adam_that_of_sgd():
+    asked = []
+
+    def watched(model, *, full=False, adam=None, decay=None, **_):
+        if full:
+            trained = {name for name, tensor in model.named_parameters() if tensor.ndim > 1}
+            asked.append((adam, decay.keys() >= trained, set(decay.values())))
+        else:
+            asked.append((adam, decay))
+        return model.eval()
+
+    variational().compress(network(Plain), task(watched))
+    (rate, priced, factors), plain = asked
+    assert 0 < rate < 0.01
+    assert priced
+    assert factors == {0.0}
+    assert plain == (None, None), "fine-tuning is that of any score"
+
+
+class Kept:
+    """Shares networks as the harness does: what is taken is another object than what was made."""
+
+    def __init__(self):
+        self.made = {}
+
+    def __call__(self, key, make):
+        if key not in self.made:
+            made = make()
+            self.made[key] = copy.deepcopy(made)
+            return made
+        return copy.deepcopy(self.made[key])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("lost", [None, "weights", "scores"])
+def test_rows_of_a_sweep_share_the_training_with_noise(kind, lost):
+    asked, shared = [], Kept()
+
+    def counted(model, *, full=False, **more):
+        asked.append(full)
+        with torch.random.fork_rng():
+            torch.manual_seed(full)  # of dropout, as the harness does
+            return train(model, full=full, **more)
+
+    def row(sparsity, share):
+        job = dataclasses.replace(task(counted), share=share)
+        return variational(sparsity=sparsity).compress(network(kind), job).state_dict()
+
+    row(0.5, shared)
+    shared.made = {key: one for key, one in shared.made.items() if lost is None or not key.endswith(lost)}
+    assert len(shared.made) == (2 if lost is None else 1)
+    several = row(0.8, shared)
+    assert asked == [True, False, False] if lost is None else [True, False, True, False]
+    alone = row(0.8, Kept())
+    assert all(torch.equal(tensor, several[name]) for name, tensor in alone.items())
+    assert row(None, shared).keys() == alone.keys(), "without a sparsity it is the same training too"
 
 
 @pytest.mark.parametrize(
@@ -262,10 +322,31 @@ def test_the_price_is_the_papers_over_the_number_of_images_and_rises_to_it():
     assert prices == pytest.approx([0, 0.5, 1, 1], abs=1e-5)
 
 
-def test_on_few_images_a_network_still_learns_them_and_nearly_all_weights_go(tmp_path):
-    arguments = ["--net", "lenet300", "--dataset", "digits", "--epochs", "5", "--methods", "prune:score=variational"]
+def of_the_command(tmp_path, methods):
+    arguments = ["--net", "lenet300", "--dataset", "digits", "--epochs", "5", "--methods", methods, "--no-controls"]
     job = make_job(parse_command([*arguments, "--out", str(tmp_path), "--cache", str(tmp_path)]), METHODS, print)
     narrator = Narrator(Quiet(), Meter(plan_seconds(job.plan, job.sizes, set(), set())))
+    return job, narrator
+
+
+def test_on_few_images_a_network_still_learns_them_and_nearly_all_weights_go(tmp_path):
+    job, narrator = of_the_command(tmp_path, "prune:score=variational")
     (log,) = stages(job, job.plan.cases[1], narrator)[-1].steps
     assert log.accuracy_after > 0.8
     assert 0.9 < log.sparsity < 0.999
+
+
+def test_a_sweep_of_the_command_trains_with_noise_once_and_every_row_counts_it(tmp_path, monkeypatch):
+    job, narrator = of_the_command(tmp_path, "prune:sparsity=0.5/0.9:score=variational")
+    trained, real = [], bench.trainer.train
+
+    def counted(*given, adam=False, **more):
+        trained.append(adam)
+        return real(*given, adam=adam, **more)
+
+    monkeypatch.setattr(bench.trainer, "train", counted)
+    _, *rows = job.plan.cases
+    found = [stages(job, case, narrator)[-1] for case in rows]
+    assert trained.count(True) == 1
+    assert [len(one.training) for one in found] == [5 + 8, 5 + 8]
+    assert [round(one.steps[-1].sparsity, 3) for one in found] == [0.5, 0.9]
