@@ -1,7 +1,8 @@
 """All operations with what they are checked on and timed at."""
 
+from cuda_kernels.gemm_f32.bench import OPERATION as GEMM_F32
 from cuda_kernels.gemv_f32.bench import OPERATION as GEMV_F32
 from cuda_kernels.operation import Operation
 from cuda_kernels.spectral_linear.bench import OPERATION as SPECTRAL_LINEAR
 
-OPERATIONS: dict[str, Operation] = {one.name: one for one in (GEMV_F32, SPECTRAL_LINEAR)}
+OPERATIONS: dict[str, Operation] = {one.name: one for one in (GEMM_F32, GEMV_F32, SPECTRAL_LINEAR)}

@@ -1,6 +1,7 @@
 """The operations, typed and checked: our kernels on a GPU, references on the CPU. They work under `torch.compile`."""
 
+from cuda_kernels.gemm_f32.op import gemm_f32
 from cuda_kernels.gemv_f32.op import gemv_f32
 from cuda_kernels.spectral_linear.op import spectral_linear
 
-__all__ = ["gemv_f32", "spectral_linear"]
+__all__ = ["gemm_f32", "gemv_f32", "spectral_linear"]

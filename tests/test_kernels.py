@@ -96,6 +96,7 @@ def test_operations_compile_as_one_graph(name):
     assert distance(compiled(*arguments), operation.run(*arguments)) == 0
 
 
+GEMM = (torch.ones(3, 4), torch.ones(4, 5))
 GEMV = (torch.ones(3, 4), torch.ones(4))
 SPECTRAL = (torch.ones(2, 8), torch.ones(3, 4), torch.ones(6), 6, "dct", "dst")
 
@@ -103,6 +104,9 @@ SPECTRAL = (torch.ones(2, 8), torch.ones(3, 4), torch.ones(6), 6, "dct", "dst")
 @pytest.mark.parametrize(
     ("name", "arguments", "error", "message"),
     [
+        ("gemm_f32", (GEMM[0], torch.ones(5, 4)), ValueError, r"b must have shape \[4, any\], got \[5, 4\]"),
+        ("gemm_f32", (GEMM[0], GEMM[1].half()), TypeError, "b must be float32, got float16"),
+        ("gemm_f32", (GEMM[0], torch.ones(5, 4).T), ValueError, "b must be contiguous, its strides are"),
         ("gemv_f32", (GEMV[0], torch.ones(5)), ValueError, r"x must have shape \[4\], got \[5\]"),
         ("gemv_f32", (GEMV[0].double(), GEMV[1]), TypeError, "a must be float32, got float64"),
         ("gemv_f32", (torch.ones(4, 3).T, GEMV[1]), ValueError, "a must be contiguous, its strides are"),
@@ -135,7 +139,7 @@ def test_the_command_refuses_an_unknown_operation():
     command = [sys.executable, "-m", "cuda_kernels", "--operations", "gemm_f64"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 2
-    assert "there is no operation 'gemm_f64': choose from gemv_f32, spectral_linear" in done.stderr
+    assert f"there is no operation 'gemm_f64': choose from {', '.join(sorted(OPERATIONS))}" in done.stderr
 
 
 @pytest.mark.parametrize(
