@@ -98,6 +98,7 @@ def test_operations_compile_as_one_graph(name):
 
 GEMM = (torch.ones(3, 4), torch.ones(4, 5))
 GEMV = (torch.ones(3, 4), torch.ones(4))
+CSR = (torch.tensor([0, 1, 3], dtype=torch.int32), torch.tensor([2, 0, 3], dtype=torch.int32), torch.ones(3))
 SPECTRAL = (torch.ones(2, 8), torch.ones(3, 4), torch.ones(6), 6, "dct", "dst")
 
 
@@ -111,6 +112,13 @@ SPECTRAL = (torch.ones(2, 8), torch.ones(3, 4), torch.ones(6), 6, "dct", "dst")
         ("gemv_f32", (GEMV[0].double(), GEMV[1]), TypeError, "a must be float32, got float64"),
         ("gemv_f32", (torch.ones(4, 3).T, GEMV[1]), ValueError, "a must be contiguous, its strides are"),
         ("gemv_f32", (GEMV[0], GEMV[1].to("meta")), ValueError, "one device, got a on cpu, x on meta"),
+        ("spmv_csr", (CSR[0].long(), *CSR[1:], torch.ones(4)), TypeError, "row_starts must be int32, got int64"),
+        ("spmv_csr", (*CSR[:2], torch.ones(4), torch.ones(4)), ValueError, r"values must have shape \[3\], got \[4\]"),
+        ("spmv_csr", (CSR[0][:0], *CSR[1:], torch.ones(4)), ValueError, r"row_starts must have shape \[rows \+ 1\]"),
+        ("spmv_csr", (*CSR, torch.ones(4, 1)), ValueError, r"x must have shape \[any\], got \[4, 1\]"),
+        ("spmm_csr", (*CSR, torch.ones(2, 4).T), ValueError, "b must be contiguous, its strides are"),
+        ("spmm_csr", (*CSR, torch.ones(4, 2, dtype=torch.half)), TypeError, "b must be float32, got float16"),
+        ("spmm_csr", (*CSR, torch.ones(4, 2).to("meta")), ValueError, "one device, got values on cpu, b on meta"),
         ("spectral_linear", (SPECTRAL[0].long(), *SPECTRAL[1:]), TypeError, "x must be float32 or bfloat16 or float16"),
         ("spectral_linear", (SPECTRAL[0].half(), *SPECTRAL[1:]), TypeError, "coefficients must be float16, got"),
         ("spectral_linear", (*SPECTRAL[:3], 7, "dct", "dct"), ValueError, r"bias must have shape \[7\], got \[6\]"),

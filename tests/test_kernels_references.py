@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from cuda_kernels import ops
+from cuda_kernels.csr import check_csr, to_csr, to_dense
 
 SHAPES = [(1, 1, 1), (3, 5, 7), (1, 4, 33), (17, 1, 2), (2, 3, 0), (0, 2, 3), (2, 0, 3)]
 
@@ -32,3 +33,58 @@ def test_gemv_f32_is_a_sum_of_columns(rows, columns):
     a, x = drawn(rows, columns), drawn(columns, seed=1)
     expected = sum((a[:, i].astype(float) * float(x[i]) for i in range(columns)), np.zeros(rows))
     assert_near(ops.gemv_f32(torch.from_numpy(a), torch.from_numpy(x)), expected)
+
+
+def sparse(rows, columns, kept, seed=0):
+    generator = np.random.default_rng(seed)
+    return drawn(rows, columns, seed=seed) * (generator.random((rows, columns)) < kept).astype(np.float32)
+
+
+@pytest.mark.parametrize(("rows", "columns", "n"), [(1, 1, 1), (5, 7, 3), (40, 3, 1), (3, 40, 2), (0, 4, 2), (4, 0, 2)])
+@pytest.mark.parametrize("kept", [0.0, 0.3, 1.0])
+def test_sparse_products_are_those_of_the_dense_matrix(rows, columns, n, kept):
+    dense, b, x = sparse(rows, columns, kept), drawn(columns, n, seed=1), drawn(columns, seed=2)
+    matrix = to_csr(torch.from_numpy(dense))
+    check_csr(*matrix, columns)
+    assert len(matrix[2]) == np.count_nonzero(dense)
+    assert_near(ops.spmm_csr(*matrix, torch.from_numpy(b)), dense.astype(float) @ b.astype(float))
+    assert_near(ops.spmv_csr(*matrix, torch.from_numpy(x)), dense.astype(float) @ x.astype(float))
+
+
+def test_rows_that_no_entry_needs_are_not_touched():
+    dense, b = np.array([[0, 2], [0, 0]], np.float32), np.array([[np.inf], [3]], np.float32)
+    assert ops.spmm_csr(*to_csr(torch.from_numpy(dense)), torch.from_numpy(b)).tolist() == [[6], [0]]
+
+
+@pytest.mark.parametrize("kept", [0.0, 0.4])
+def test_a_matrix_by_rows_is_the_dense_one(kept):
+    dense = torch.from_numpy(sparse(6, 9, kept))
+    assert torch.equal(to_dense(*to_csr(dense), 9), dense)
+
+
+@pytest.mark.parametrize(
+    ("row_starts", "columns", "message"),
+    [
+        ([1, 2, 3], [0, 1, 2], "row_starts must ascend from 0 to the number of entries, 3, got 1 to 3"),
+        ([0, 1, 2], [0, 1, 2], "row_starts must ascend from 0 to the number of entries, 3, got 0 to 2"),
+        ([0, 4, 3], [0, 1, 2], "row_starts must ascend from 0 .* got 0 to 3 and a step down"),
+        ([0, 1, 3], [0, 1, 4], r"columns must be in \[0, 4\), got 0 to 4"),
+        ([0, 1, 3], [-1, 1, 2], r"columns must be in \[0, 4\), got -1 to 2"),
+        ([0, 1, 3], [3, 2, 1], "columns must ascend within each row"),
+        ([0, 0, 3], [1, 1, 2], "columns must ascend within each row"),
+    ],
+)
+def test_a_matrix_that_makes_no_sense_is_refused(row_starts, columns, message):
+    starts, places = torch.tensor(row_starts, dtype=torch.int32), torch.tensor(columns, dtype=torch.int32)
+    with pytest.raises(ValueError, match=message):
+        check_csr(starts, places, torch.ones(len(columns)), 4)
+
+
+def test_columns_may_step_down_where_a_row_starts():
+    starts, places = torch.tensor([0, 2, 2, 4], dtype=torch.int32), torch.tensor([2, 3, 0, 1], dtype=torch.int32)
+    check_csr(starts, places, torch.ones(4), 4)
+
+
+def test_only_matrices_become_sparse():
+    with pytest.raises(ValueError, match=r"a matrix is needed, got shape \[3\]"):
+        to_csr(torch.ones(3))

@@ -307,6 +307,11 @@ template <typename Value>
 inline Value __ldg(const Value* from) { return *from; }
 template <typename Value>
 inline Value __ldcs(const Value* from) { return *from; }
+inline float __int_as_float(int bits) {
+  float value;
+  std::memcpy(&value, &bits, sizeof(value));
+  return value;
+}
 inline int __popc(unsigned bits) { return __builtin_popcount(bits); }
 inline int __dp4a(int left, int right, int sum) {
   for (int i = 0; i < 4; ++i) sum += static_cast<int8_t>(left >> 8 * i) * static_cast<int8_t>(right >> 8 * i);
