@@ -32,6 +32,8 @@ def built(source: Path, architecture: int, library: Path) -> ctypes.CDLL:
     if COMPILER is None:
         pytest.skip("there is no C++ compiler on this machine")
     flags = ["-std=c++17", "-O1", "-w", "-fPIC", "-shared", "-fno-strict-aliasing", f"-D__CUDA_ARCH__={architecture}"]
+    if architecture == 900:
+        flags.append("-D__CUDA_ARCH_FEAT_SM90_ALL")  # the target is sm_90a
     include = ["-I", str(ROOT / "tests" / "emulator"), "-I", str(ROOT / "cuda_kernels")]
     command = [COMPILER, *flags, *include, "-x", "c++", str(source), "-o", str(library)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)

@@ -97,6 +97,8 @@ def test_operations_compile_as_one_graph(name):
 
 
 GEMM = (torch.ones(3, 4), torch.ones(4, 5))
+CODES = (torch.ones(3, 4, dtype=torch.int8), torch.ones(5, 4, dtype=torch.int8))
+DEEP = torch.zeros(1, 131072, dtype=torch.int8)
 GEMV = (torch.ones(3, 4), torch.ones(4))
 CSR = (torch.tensor([0, 1, 3], dtype=torch.int32), torch.tensor([2, 0, 3], dtype=torch.int32), torch.ones(3))
 SPECTRAL = (torch.ones(2, 8), torch.ones(3, 4), torch.ones(6), 6, "dct", "dst")
@@ -108,6 +110,12 @@ SPECTRAL = (torch.ones(2, 8), torch.ones(3, 4), torch.ones(6), 6, "dct", "dst")
         ("gemm_f32", (GEMM[0], torch.ones(5, 4)), ValueError, r"b must have shape \[4, any\], got \[5, 4\]"),
         ("gemm_f32", (GEMM[0], GEMM[1].half()), TypeError, "b must be float32, got float16"),
         ("gemm_f32", (GEMM[0], torch.ones(5, 4).T), ValueError, "b must be contiguous, its strides are"),
+        ("gemm_i8", (CODES[0].float(), CODES[1]), TypeError, "a must be int8, got float32"),
+        ("gemm_i8", (CODES[0], CODES[1].T.contiguous()), ValueError, r"b must have shape \[any, 4\], got \[4, 5\]"),
+        ("gemm_i8", (*CODES, torch.ones(3)), ValueError, r"scale must have shape \[5\], got \[3\]"),
+        ("gemm_i8", (*CODES, torch.ones(5).double()), TypeError, "scale must be float32, got float64"),
+        ("gemm_i8", (*CODES, None, torch.ones(5)), ValueError, "bias needs a scale"),
+        ("gemm_i8", (DEEP, DEEP), ValueError, "k must be at most 131071, got 131072: a longer sum may overflow int32"),
         ("gemv_f32", (GEMV[0], torch.ones(5)), ValueError, r"x must have shape \[4\], got \[5\]"),
         ("gemv_f32", (GEMV[0].double(), GEMV[1]), TypeError, "a must be float32, got float64"),
         ("gemv_f32", (torch.ones(4, 3).T, GEMV[1]), ValueError, "a must be contiguous, its strides are"),

@@ -13,7 +13,7 @@ from tests.emulation import ORDERS, built, compiled, fenced, in_order, launched_
 from tests.test_architecture import ROOT
 
 CPU = torch.device("cpu")
-ARCHITECTURES = {"gemm_f32": (800,), "gemv_f32": (800,), "spmm_csr": (800,), "spmv_csr": (800,)}
+ARCHITECTURES = {"gemm_f32": (800,), "gemm_i8": (750, 900), "gemv_f32": (800,), "spmm_csr": (800,), "spmv_csr": (800,)}
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import torch
 
 from cuda_kernels import ops
 from cuda_kernels.csr import check_csr, to_csr, to_dense
+from cuda_kernels.gemm_i8.op import MOST_DEPTH
 
 SHAPES = [(1, 1, 1), (3, 5, 7), (1, 4, 33), (17, 1, 2), (2, 3, 0), (0, 2, 3), (2, 0, 3)]
 
@@ -26,6 +27,37 @@ def test_gemm_f32_is_a_sum_of_outer_products(m, n, k):
     for step in range(k):
         expected += np.multiply.outer(a[:, step].astype(float), b[step].astype(float))
     assert_near(ops.gemm_f32(torch.from_numpy(a), torch.from_numpy(b)), expected)
+
+
+def codes(*shape, seed=0):
+    return np.random.default_rng(seed).integers(-128, 128, shape, dtype=np.int8)
+
+
+@pytest.mark.parametrize(("m", "n", "k"), SHAPES)
+@pytest.mark.parametrize("relu", [False, True])
+def test_gemm_i8_is_a_product_of_integers(m, n, k, relu):
+    a, b = codes(m, k), codes(n, k, seed=1)
+    sums = a.astype(np.int64) @ b.astype(np.int64).T
+    found = ops.gemm_i8(torch.from_numpy(a), torch.from_numpy(b), relu=relu)
+    assert found.dtype == torch.int32
+    assert np.array_equal(found.numpy(), np.maximum(sums, 0) if relu else sums)
+
+
+@pytest.mark.parametrize("relu", [False, True])
+@pytest.mark.parametrize("biased", [False, True])
+def test_gemm_i8_scales_adds_and_then_cuts(biased, relu):
+    a, b, scale = codes(4, 9), codes(5, 9, seed=1), np.abs(drawn(5)) + np.float32(0.1)
+    bias = drawn(5, seed=2) * 1e4 if biased else np.zeros(5)
+    expected = (a.astype(np.int64) @ b.astype(np.int64).T) * scale.astype(float) + bias
+    given = torch.from_numpy(bias) if biased else None
+    found = ops.gemm_i8(torch.from_numpy(a), torch.from_numpy(b), torch.from_numpy(scale), given, relu)
+    assert found.dtype == torch.float32
+    assert_near(found, np.maximum(expected, 0) if relu else expected)
+
+
+def test_the_largest_sum_that_is_allowed_fits_int32():
+    a = torch.full((1, MOST_DEPTH), -128, dtype=torch.int8)
+    assert ops.gemm_i8(a, a).item() == MOST_DEPTH * 128**2 < 2**31 <= (MOST_DEPTH + 1) * 128**2
 
 
 @pytest.mark.parametrize(("rows", "columns"), [(1, 1), (3, 7), (1, 33), (0, 4), (4, 0)])
