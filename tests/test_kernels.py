@@ -23,6 +23,7 @@ from cuda_kernels.results import (
     read_run,
     write_run,
 )
+from cuda_kernels.spmm_24.compression import compress_24
 from cuda_kernels.verify import distance, make, verify
 from reports.kernels import draw_kernels
 from tests.test_architecture import ROOT
@@ -101,6 +102,7 @@ CODES = (torch.ones(3, 4, dtype=torch.int8), torch.ones(5, 4, dtype=torch.int8))
 DEEP = torch.zeros(1, 131072, dtype=torch.int8)
 GEMV = (torch.ones(3, 4), torch.ones(4))
 CSR = (torch.tensor([0, 1, 3], dtype=torch.int32), torch.tensor([2, 0, 3], dtype=torch.int32), torch.ones(3))
+KEPT = (torch.ones(2, 8).half(), *compress_24(torch.tensor([[1.0, 0, 2, 0, 0, 0, 0, 3]] * 3).half()))
 SPECTRAL = (torch.ones(2, 8), torch.ones(3, 4), torch.ones(6), 6, "dct", "dst")
 
 
@@ -120,6 +122,12 @@ SPECTRAL = (torch.ones(2, 8), torch.ones(3, 4), torch.ones(6), 6, "dct", "dst")
         ("gemv_f32", (GEMV[0].double(), GEMV[1]), TypeError, "a must be float32, got float64"),
         ("gemv_f32", (torch.ones(4, 3).T, GEMV[1]), ValueError, "a must be contiguous, its strides are"),
         ("gemv_f32", (GEMV[0], GEMV[1].to("meta")), ValueError, "one device, got a on cpu, x on meta"),
+        ("spmm_24", (KEPT[0].float(), *KEPT[1:]), TypeError, "x must be bfloat16 or float16, got float32"),
+        ("spmm_24", (KEPT[0].bfloat16(), *KEPT[1:]), TypeError, "values must be bfloat16, got float16"),
+        ("spmm_24", (KEPT[0][:, :6].contiguous(), *KEPT[1:]), ValueError, r"in a multiple of 4, got \[2, 6\]"),
+        ("spmm_24", (KEPT[0][:, :4].contiguous(), *KEPT[1:]), ValueError, r"values must have shape \[any, 2\], got"),
+        ("spmm_24", (*KEPT[:2], KEPT[2][:, :, :32].contiguous()), ValueError, r"places must have shape \[1, 1, 64\]"),
+        ("spmm_24", (*KEPT, torch.ones(4).half()), ValueError, r"bias must have shape \[3\], got \[4\]"),
         ("spmv_csr", (CSR[0].long(), *CSR[1:], torch.ones(4)), TypeError, "row_starts must be int32, got int64"),
         ("spmv_csr", (*CSR[:2], torch.ones(4), torch.ones(4)), ValueError, r"values must have shape \[3\], got \[4\]"),
         ("spmv_csr", (CSR[0][:0], *CSR[1:], torch.ones(4)), ValueError, r"row_starts must have shape \[rows \+ 1\]"),
