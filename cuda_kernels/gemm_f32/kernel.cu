@@ -4,19 +4,19 @@
 // 1.98 GHz: 2.05 ms. Bytes: 4 (m k + k n + m n), 0.2 GB, 42 us at 4.8 TB/s: arithmetic is the limit, and what competes
 // with FMA for issue slots and for shared memory decides.
 //
-// In a tile of T x W an element of A is used W times and one of B T times once it is in shared memory: tiles of 128 x 128
-// fetch 4 k (128 + 128) bytes each, 1024 tiles 4.3 GB, 1.4 TB/s in 3 ms, which L2 gives. In a thread's R x S part, a step
-// of k costs (R + S) / 4 loads of 16 bytes for R S FMA: 4 for 64 at 8 x 8 (94 % of issue slots are FMA), 6 for 128 at
-// 8 x 16 (96 %). A warp of 8 x 4 threads reads 64 rows and 32 columns a step, 4 loads whose lanes share addresses: at
-// most 4 x 4 clocks of shared memory for 64 of issue a scheduler, so that four schedulers just fit in the worst case.
-// A multiprocessor holds 512 threads with 8 x 8 (128 registers each, 64 of them sums) or 256 with 8 x 16 (255).
+// In a tile of T x W an element of A is used W times and one of B T times once it is in shared memory: tiles of 128 x
+// 128 fetch 4 k (128 + 128) bytes each, 1024 tiles 4.3 GB, 1.4 TB/s in 3 ms, which L2 gives. In a thread's R x S part,
+// a step of k costs (R + S) / 4 loads of 16 bytes for R S FMA: 4 for 64 at 8 x 8 (94 % of issue slots are FMA), 6 for
+// 128 at 8 x 16 (96 %). A warp of 8 x 4 threads reads 64 rows and 32 columns a step, 4 loads whose lanes share
+// addresses: at most 4 x 4 clocks of shared memory for 64 of issue a scheduler, so that four schedulers just fit in the
+// worst case. A multiprocessor holds 512 threads with 8 x 8 (128 registers each, 64 of them sums) or 256 with 8 x 16
+// (255).
 #include "../launch.cuh"
 
-#include "../copies.cuh"
+#include "tile.cuh"
 
 namespace {
 
-constexpr int kWarp = 32;
 constexpr int kThreads = 256;
 
 // A thread an element: of every step's two loads one is shared by the warp, the other is 128 bytes in a row.
@@ -64,143 +64,14 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
-// ---- Tiles in registers. ----
-
-// A tile of kTall x kWide, kDepth of k at a time, by kWarpsDown x kWarpsAcross warps; a warp's 8 x 4 threads have every
-// 8th (4th) piece of four rows (columns) of its part. In shared memory A lies by k, so that both operands are read in
-// pieces of four; four floats of padding spread the copies that turn A over all banks.
-template <int kTall_, int kWide_, int kDepth_, int kStages_, int kWarpsDown_, int kWarpsAcross_>
-struct Tile {
-  static constexpr int kTall = kTall_, kWide = kWide_, kDepth = kDepth_, kStages = kStages_;
-  static constexpr int kWarpsDown = kWarpsDown_, kWarpsAcross = kWarpsAcross_;
-  static constexpr int kBlock = kWarpsDown * kWarpsAcross * kWarp;
-  static constexpr int kWarpTall = kTall / kWarpsDown, kWarpWide = kWide / kWarpsAcross;
-  static constexpr int kRowPieces = kWarpTall / 32, kColumnPieces = kWarpWide / 16;
-  static constexpr int kPitch = kTall + 4;
-  static constexpr int kLeftFloats = kDepth * kPitch, kStageFloats = kLeftFloats + kDepth * kWide;
-  static constexpr int kSharedBytes = kStages * kStageFloats * int{sizeof(float)};
-  static_assert(kRowPieces * 32 == kWarpTall && kColumnPieces * 16 == kWarpWide && kDepth % 8 == 0);
-  float sum[kRowPieces * 4][kColumnPieces * 4] = {};
-
-  static __device__ __forceinline__ int first_row() {
-    const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
-    return warp / kWarpsAcross * kWarpTall + lane / 4 * 4;
-  }
-  static __device__ __forceinline__ int first_column() {
-    const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
-    return warp % kWarpsAcross * kWarpWide + lane % 4 * 4;
-  }
-
-  __device__ __forceinline__ void add(const float* stage) {
-    const float* const left = stage + first_row();
-    const float* const right = stage + kLeftFloats + first_column();
-#pragma unroll
-    for (int step = 0; step < kDepth; ++step) {
-      float4 a[kRowPieces], b[kColumnPieces];
-#pragma unroll
-      for (int i = 0; i < kRowPieces; ++i) a[i] = *reinterpret_cast<const float4*>(left + step * kPitch + i * 32);
-#pragma unroll
-      for (int j = 0; j < kColumnPieces; ++j) b[j] = *reinterpret_cast<const float4*>(right + step * kWide + j * 16);
-#pragma unroll
-      for (int i = 0; i < kRowPieces; ++i)
-#pragma unroll
-        for (int j = 0; j < kColumnPieces; ++j) {
-          multiply(sum[i * 4] + j * 4, a[i].x, b[j]);
-          multiply(sum[i * 4 + 1] + j * 4, a[i].y, b[j]);
-          multiply(sum[i * 4 + 2] + j * 4, a[i].z, b[j]);
-          multiply(sum[i * 4 + 3] + j * 4, a[i].w, b[j]);
-        }
-    }
-  }
-
-  static __device__ __forceinline__ void multiply(float* to, float left, float4 right) {
-    to[0] += left * right.x;
-    to[1] += left * right.y;
-    to[2] += left * right.z;
-    to[3] += left * right.w;
-  }
-
-  // C of this tile, 16 bytes a store where rows of C allow it.
-  __device__ __forceinline__ void store(float* c, int64_t top, int64_t start, int64_t m, int64_t n, bool aligned) const {
-#pragma unroll
-    for (int i = 0; i < kRowPieces * 4; ++i) {
-      const int64_t row = top + first_row() + i / 4 * 32 + i % 4;
-      if (row >= m) continue;
-#pragma unroll
-      for (int j = 0; j < kColumnPieces; ++j) {
-        const int64_t column = start + first_column() + j * 16;
-        float* const to = c + row * n + column;
-        const float* const from = sum[i] + j * 4;
-        if (aligned && column < n) {
-          *reinterpret_cast<float4*>(to) = {from[0], from[1], from[2], from[3]};
-        } else {
-#pragma unroll
-          for (int part = 0; part < 4; ++part)
-            if (column + part < n) to[part] = from[part];
-        }
-      }
-    }
-  }
-};
-
-// The tile of a block: blocks that run together share few rows of tiles, so that L2 holds what they read.
-constexpr int64_t kTogether = 8;
-
-struct Place {
-  int64_t row, column;
-};
-
-__host__ __device__ __forceinline__ Place place_of(int64_t block, int64_t tiles_down, int64_t tiles_across) {
-  const int64_t group = block / (kTogether * tiles_across), rest = block % (kTogether * tiles_across);
-  const int64_t rows = tiles_down - group * kTogether < kTogether ? tiles_down - group * kTogether : kTogether;
-  return {group * kTogether + rest % rows, rest / rows};
-}
-
-// kDepth of k of both operands on their way to shared memory, zeros beyond the matrices. A is turned, 4 bytes a copy: a
-// warp copies 4 rows of 8 values, whole sectors of 32 bytes to 32 banks. B goes 16 bytes a copy where its rows allow it.
-// a, b: where the tile's rows and columns begin, at this piece of k; rows, columns, depth: what is left there.
-template <typename T>
-__device__ __forceinline__ void load_stage(float* stage, const float* a, const float* b, int rows, int columns,
-                                           int depth, int64_t n, int64_t k, bool aligned) {
-  {
-    constexpr int kRowsAtOnce = T::kBlock / 8;
-    static_assert(T::kTall % kRowsAtOnce == 0);
-    const int at = threadIdx.x % 8, down = threadIdx.x / 8;
-    const float* from = a + down * k + at;
-#pragma unroll
-    for (int j = 0; j < T::kTall / kRowsAtOnce; ++j, from += kRowsAtOnce * k) {
-#pragma unroll
-      for (int i = 0; i < T::kDepth; i += 8) {
-        const bool inside = down + j * kRowsAtOnce < rows && at + i < depth;
-        copy_4_bytes(stage + (at + i) * T::kPitch + down + j * kRowsAtOnce, from + i, inside);
-      }
-    }
-  }
-  float* const right = stage + T::kLeftFloats;
-  if (aligned) {
-    constexpr int kPieces = T::kWide / 4, kRowsAtOnce = T::kBlock / kPieces;
-    static_assert(T::kDepth % kRowsAtOnce == 0 && kRowsAtOnce * kPieces == T::kBlock);
-    const int at = threadIdx.x / kPieces, across = threadIdx.x % kPieces * 4;
-    const float* from = b + at * n + across;
-#pragma unroll
-    for (int i = 0; i < T::kDepth; i += kRowsAtOnce, from += kRowsAtOnce * n) {
-      copy_16_bytes(right + (at + i) * T::kWide + across, from, at + i < depth && across < columns);
-    }
-  } else {
-#pragma unroll 1
-    for (int item = threadIdx.x; item < T::kDepth * T::kWide; item += T::kBlock) {
-      const int at = item / T::kWide, across = item % T::kWide;
-      copy_4_bytes(right + item, b + at * n + across, at < depth && across < columns);
-    }
-  }
-}
+// ---- Tiles in registers: see tile.cuh. ----
 
 // A block a tile, a thread 8 x 8 of it. The next piece of k is fetched into registers while this one is multiplied.
 using Simple = Tile<128, 128, 8, 2, 2, 4>;
 
 __global__ void __launch_bounds__(Simple::kBlock, 2)
-    gemm_f32_registers_kernel(const float* __restrict__ a, const float* __restrict__ b, float* __restrict__ c, int64_t m,
-                              int64_t n, int64_t k, int aligned) {
+    gemm_f32_registers_kernel(const float* __restrict__ a, const float* __restrict__ b, float* __restrict__ c,
+                              int64_t m, int64_t n, int64_t k, int aligned) {
   float* const shared = dynamic_shared<float>();
   const Place place = place_of(blockIdx.x, ceil_div(m, Simple::kTall), ceil_div(n, Simple::kWide));
   const int64_t top = place.row * Simple::kTall, start = place.column * Simple::kWide;

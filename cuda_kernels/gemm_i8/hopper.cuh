@@ -52,10 +52,11 @@ __device__ __forceinline__ void await(uint64_t* barrier, int parity) {
 
 // The tile of a map at (byte, row) on its way to shared memory; its bytes count for the barrier.
 __device__ __forceinline__ void copy_tile(void* shared, const CUtensorMap* map, int byte, int row, uint64_t* barrier) {
-  asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4}], [%2];" ::
-                   "r"(shared_address(shared)),
-               "l"(map), "r"(shared_address(barrier)), "r"(byte), "r"(row)
-               : "memory");
+  asm volatile(
+      "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4}], [%2];" ::"r"(
+          shared_address(shared)),
+      "l"(map), "r"(shared_address(barrier)), "r"(byte), "r"(row)
+      : "memory");
 }
 
 #endif
@@ -93,6 +94,10 @@ __device__ __forceinline__ void multiply_tiles(int (&sum)[128], uint64_t a, uint
       : "l"(a), "l"(b));
 }
 
+// Keeps the compiler from moving what reads or writes the sums across this place: it does not know that products which
+// are under way still write them.
+__device__ __forceinline__ void hold(int (&sum)[128]) { asm volatile("" : SUMS_64(0), SUMS_64(64)::"memory"); }
+
 #undef SUMS_64
 #undef SUMS_16
 #undef SUMS_4
@@ -105,9 +110,36 @@ __device__ __forceinline__ void multiply_tiles(int (&sum)[128], uint64_t a, uint
 
 #endif
 
-// How wgmma finds an operand: rows of 128 bytes, eight of them 1024 bytes apart from the next eight, the 16-byte pieces of
-// a row exchanged by its number, as copies of tiles lay them out. Along a row, the start moves by the bytes.
+// How wgmma finds an operand: rows of 128 bytes, eight of them 1024 bytes apart from the next eight, the 16-byte pieces
+// of a row exchanged by its number, as copies of tiles lay them out. Along a row, the start moves by the bytes.
 __device__ __forceinline__ uint64_t operand(const void* shared) {
   constexpr uint64_t kUnused = 1, kEightRows = 1024 >> 4, kExchanged128 = 1;
   return (shared_address(shared) & 0x3ffffu) >> 4 | kUnused << 16 | kEightRows << 32 | kExchanged128 << 62;
+}
+
+using Encode = decltype(&cuTensorMapEncodeTiled);
+
+// The driver's function, found by name so that the library needs no driver to be loaded; null where there is none.
+inline Encode encode_function() {
+  void* found = nullptr;
+  cudaDriverEntryPointQueryResult status;
+#if CUDART_VERSION >= 12050
+  cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &found, 12000, cudaEnableDefault, &status);
+#else
+  cudaGetDriverEntryPoint("cuTensorMapEncodeTiled", &found, cudaEnableDefault, &status);
+#endif
+  return reinterpret_cast<Encode>(found);
+}
+
+// A map of [rows, k] bytes, k a multiple of 16, in tiles of `tall` rows of `wide` bytes, pieces of 16 exchanged in
+// eight rows as `operand` wants them. Whether it could be made.
+inline bool map_tiles(CUtensorMap* map, const int8_t* matrix, int64_t rows, int64_t k, int tall, int wide) {
+  static const Encode encode = encode_function();
+  if (!encode) return false;
+  const cuuint64_t sizes[] = {static_cast<cuuint64_t>(k), static_cast<cuuint64_t>(rows)};
+  const cuuint64_t pitch[] = {static_cast<cuuint64_t>(k)};
+  const cuuint32_t box[] = {static_cast<cuuint32_t>(wide), static_cast<cuuint32_t>(tall)}, every[] = {1, 1};
+  return encode(map, CU_TENSOR_MAP_DATA_TYPE_UINT8, 2, const_cast<int8_t*>(matrix), sizes, pitch, box, every,
+                CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
+                CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE) == CUDA_SUCCESS;
 }

@@ -1,59 +1,26 @@
 // C = A B^T: A [m, k] and B [n, k] int8, row-major; C [m, n] int32, or fp32 = sum * scale[n] + bias[n]; ReLU on either.
 //
-// Operations: 2 m n k. At 8192^3 1.1e12: 0.56 ms at the 1.98e15 of Hopper's dense int8 (132 SMs, 8192 operations a clock
-// each, 1.83 GHz). Bytes: m k + n k + 4 m n = 0.4 GB, of which C is two thirds: 84 us at 4.8 TB/s. Arithmetic is the
-// limit as long as operands come fast enough. From L2 a tile of T x W takes (T + W) k bytes for T W k products: 128 x 256
-// 48 KB for 128 bytes of k, which four tensor cores multiply in 1024 clocks: 47 bytes a clock for each SM, 11 TB/s in
-// all, about twice what L2 gives where nothing is shared. Neighbouring tiles that run together read the same rows, which
-// the hardware merges in part; blocks are ordered for that. From shared memory wgmma reads 2 KB of A and 8 KB of B for
-// 64 x 256 x 32 products, 128 clocks: 80 of the 128 bytes a clock there.
+// Operations: 2 m n k. At 8192^3 1.1e12: 0.56 ms at the 1.98e15 of Hopper's dense int8 (132 SMs, 8192 operations a
+// clock each, 1.83 GHz). Bytes: m k + n k + 4 m n = 0.4 GB, of which C is two thirds: 84 us at 4.8 TB/s. Arithmetic is
+// the limit as long as operands come fast enough. From L2 a tile of T x W takes (T + W) k bytes for T W k products: 128
+// x 256 48 KB for 128 bytes of k, which four tensor cores multiply in 1024 clocks: 48 bytes a clock for each SM, 11.6
+// TB/s in all, about twice what L2 gives where nothing is shared. Neighbouring tiles that run together read the same
+// rows, which the hardware merges in part; blocks are ordered for that. From shared memory wgmma reads 2 KB of A and 8
+// KB of B for 64 x 256 x 32 products, 128 clocks: 80 of the 128 bytes a clock there.
 //
-// mma.sync reads its operands from registers and reaches some 60 % of that rate on Hopper, all of it on older GPUs; dp4a
-// does 4 products a lane, 512 operations a clock on each SM, 1/16.
+// mma.sync reads its operands from registers and reaches some 60 % of that rate on Hopper, all of it on older GPUs;
+// dp4a does 4 products a lane, 512 operations a clock on each SM, 1/16.
 #include "../launch.cuh"
 
 #include "../copies.cuh"
 #include "hopper.cuh"
 #include "mma.cuh"
+#include "result.cuh"
 
 namespace {
 
 constexpr int kWarp = 32;
 constexpr int kThreads = 256;
-
-// What becomes of the sums: scale null: int32.
-struct Result {
-  void* c;
-  const float *scale, *bias;
-  int64_t m, n;
-  int relu, paired;  // paired: two neighbours, the first in an even column, go by one store
-
-  __device__ __forceinline__ int whole(int sum) const { return relu && sum < 0 ? 0 : sum; }
-  __device__ __forceinline__ float scaled(int sum, int64_t column) const {
-    const float value = fmaf(static_cast<float>(sum), scale[column], bias ? bias[column] : 0.0f);
-    return relu && value < 0.0f ? 0.0f : value;
-  }
-  __device__ __forceinline__ void put(int64_t row, int64_t column, int sum) const {
-    if (row >= m || column >= n) return;
-    if (scale) {
-      static_cast<float*>(c)[row * n + column] = scaled(sum, column);
-    } else {
-      static_cast<int*>(c)[row * n + column] = whole(sum);
-    }
-  }
-  __device__ __forceinline__ void put_two(int64_t row, int64_t column, int first, int second) const {
-    if (!paired) {
-      put(row, column, first);
-      put(row, column + 1, second);
-    } else if (row < m && column < n) {
-      if (scale) {
-        reinterpret_cast<float2*>(c)[(row * n + column) / 2] = {scaled(first, column), scaled(second, column + 1)};
-      } else {
-        reinterpret_cast<int2*>(c)[(row * n + column) / 2] = {whole(first), whole(second)};
-      }
-    }
-  }
-};
 
 // A thread an element, a byte a load.
 __global__ void __launch_bounds__(kThreads)
@@ -111,26 +78,15 @@ __global__ void __launch_bounds__(kThreads)
     for (int j = 0; j < 4; ++j) result.put(top + down + 16 * i, start + across + 16 * j, sum[i][j]);
 }
 
-// The tile of a block: blocks that run together share few rows of tiles, so that L2 holds what they read.
-constexpr int64_t kTogether = 16;
-
-struct Place {
-  int64_t row, column;
-};
-
-__device__ __forceinline__ Place place_of(int64_t block, int64_t tiles_down, int64_t tiles_across) {
-  const int64_t group = block / (kTogether * tiles_across), rest = block % (kTogether * tiles_across);
-  const int64_t rows = tiles_down - group * kTogether < kTogether ? tiles_down - group * kTogether : kTogether;
-  return {group * kTogether + rest % rows, rest / rows};
-}
-
 // ---- Tensor cores by warps: mma.sync, from compute capability 8.0 on. k: a multiple of 16. ----
 
 // 128 bytes of a row at a time; its eight pieces of 16 bytes are exchanged by its number, so that eight rows' pieces of
 // one number lie in different banks.
 constexpr int kStageBytes = 128, kStages = 3, kMmaSide = 128;
 
-__device__ __forceinline__ int piece_offset(int row, int piece) { return row * kStageBytes + ((piece ^ (row & 7)) << 4); }
+__device__ __forceinline__ int piece_offset(int row, int piece) {
+  return row * kStageBytes + ((piece ^ (row & 7)) << 4);
+}
 
 __device__ __forceinline__ void load_stage(int8_t* stage, const int8_t* matrix, int64_t first, int64_t rows,
                                            int64_t begin, int64_t k) {
@@ -201,8 +157,8 @@ __global__ void __launch_bounds__(kThreads, 2)
 
 // ---- Tensor cores by warpgroups: wgmma, compute capability 9.0. k: a multiple of 16. ----
 
-// Blocks stay and take tile after tile of 128 x 256. One thread of the first warpgroup has tiles of A and B copied, four
-// stages ahead, also into the next tile; the other two warpgroups multiply 64 rows each.
+// Blocks stay and take tile after tile of 128 x 256. One thread of the first warpgroup has tiles of A and B copied,
+// four stages ahead, also into the next tile; the other two warpgroups multiply 64 rows each.
 constexpr int kTall = 128, kWide = 256, kAhead = 4, kGroup = 128;
 constexpr int kLeftBytes = kTall * kStageBytes, kRightBytes = kWide * kStageBytes;
 constexpr int kWgmmaBytes = kAhead * (kLeftBytes + kRightBytes + 2 * int{sizeof(uint64_t)});
@@ -250,6 +206,7 @@ __global__ void __launch_bounds__(3 * kGroup, 1)
   for (int64_t tile = blockIdx.x; tile < tiles_down * tiles_across; tile += gridDim.x) {
     const Place place = place_of(tile, tiles_down, tiles_across);
     int sum[128] = {};
+    hold(sum);
     int before = -1;  // the stage that is still being multiplied
     for (int step = 0; step < steps; ++step) {
       await(full + stage, parity);
@@ -266,6 +223,7 @@ __global__ void __launch_bounds__(3 * kGroup, 1)
       advance();
     }
     await_products<0>();
+    hold(sum);
     if (before >= 0 && lane == 0) arrive(empty + before);
     const int64_t row = place.row * kTall + group * 64 + warp * 16 + lane / 4;
     const int64_t column = place.column * kWide + lane % 4 * 2;
@@ -280,32 +238,6 @@ __global__ void __launch_bounds__(3 * kGroup, 1)
 
 // ---- Launches. ----
 
-using Encode = decltype(&cuTensorMapEncodeTiled);
-
-// The driver's function, found by name so that the library needs no driver to be loaded; null where there is none.
-Encode encode_function() {
-  void* found = nullptr;
-  cudaDriverEntryPointQueryResult status;
-#if CUDART_VERSION >= 12050
-  cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &found, 12000, cudaEnableDefault, &status);
-#else
-  cudaGetDriverEntryPoint("cuTensorMapEncodeTiled", &found, cudaEnableDefault, &status);
-#endif
-  return reinterpret_cast<Encode>(found);
-}
-
-// A map of [rows, k] bytes in tiles of 128 bytes of `tall` rows. Whether it could be made.
-bool map_tiles(CUtensorMap* map, const int8_t* matrix, int64_t rows, int64_t k, int tall) {
-  static const Encode encode = encode_function();
-  if (!encode) return false;
-  const cuuint64_t sizes[] = {static_cast<cuuint64_t>(k), static_cast<cuuint64_t>(rows)};
-  const cuuint64_t pitch[] = {static_cast<cuuint64_t>(k)};
-  const cuuint32_t box[] = {kStageBytes, static_cast<cuuint32_t>(tall)}, every[] = {1, 1};
-  return encode(map, CU_TENSOR_MAP_DATA_TYPE_UINT8, 2, const_cast<int8_t*>(matrix), sizes, pitch, box, every,
-                CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
-                CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE) == CUDA_SUCCESS;
-}
-
 enum class Way { kNaive, kDp4a, kMma, kWgmma, kAuto };
 
 int run(Way way, const int8_t* a, const int8_t* b, const Result& result, int64_t k, cudaStream_t stream) {
@@ -317,7 +249,7 @@ int run(Way way, const int8_t* a, const int8_t* b, const Result& result, int64_t
   const bool small = ceil_div(m, kTall) * ceil_div(n, kWide) * 2 < multiprocessors();  // half of them would be idle
   if ((way == Way::kWgmma || (way == Way::kAuto && !small)) && pieces && capability() == 90) {
     CUtensorMap left, right;
-    if (map_tiles(&left, a, m, k, kTall) && map_tiles(&right, b, n, k, kWide)) {
+    if (map_tiles(&left, a, m, k, kTall, kStageBytes) && map_tiles(&right, b, n, k, kWide, kStageBytes)) {
       const int64_t tiles = ceil_div(m, kTall) * ceil_div(n, kWide);
       return start(gemm_i8_wgmma_kernel, Launch::kPlain, tiles < multiprocessors() ? tiles : multiprocessors(),
                    3 * kGroup, kWgmmaBytes, stream, left, right, result,

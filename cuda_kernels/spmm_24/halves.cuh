@@ -47,8 +47,8 @@ __device__ __forceinline__ void from_float(float value, Half* to) {
 #define SPARSE_PRODUCT "mma.sp.sync.aligned.m16n8k32.row.col.f32."
 #endif
 
-// sum += a b by one warp: a 16 x 32 of which 16 x 16 are stored, b 32 x 8 column-major, sum 16 x 8. places: of lanes with
-// lane / 2 % 2 == kPair those of the warp's a.
+// sum += a b by one warp: a 16 x 32 of which 16 x 16 are stored, b 32 x 8 column-major, sum 16 x 8. places: of lanes
+// with lane / 2 % 2 == kPair those of the warp's a.
 template <int kPair, typename T>
 __device__ __forceinline__ void multiply_kept(float (&sum)[4], const uint32_t (&a)[4], const uint32_t (&b)[4],
                                               uint32_t places, T) {

@@ -1,11 +1,12 @@
-// y = x W^T + bias in bf16 or fp16: x [batch, in], W [out, in] of which two in every four neighbours are kept, y [batch,
-// out]. values [out, in / 2]; places as compression.py lays them out; sums in fp32.
+// y = x W^T + bias in bf16 or fp16: x [batch, in], W [out, in] of which two in every four neighbours are kept, y
+// [batch, out]. values [out, in / 2]; places as compression.py lays them out; sums in fp32.
 //
-// Operations: half of the dense 2 batch out in, and sparse tensor cores do them in half of the dense time: at 4096 x 4096
-// and a batch of 4096, 6.9e10 at Hopper's 989e12: 69 us. mma.sp, by warps, reaches some 60 % of that, as dense mma.sync
-// does; so against a dense product by wgmma, which cuBLAS uses there, the ratio to hope for at large batches is about 1,
-// and 2 on older GPUs. Bytes: W has 1.125 of 2 bytes an element: 1 its share of a value, 0.125 its share of the places.
-// At 4096 x 4096 19 MB instead of 34, 4 us at 4.8 TB/s instead of 7: at small batches, where W is the limit, 1.78.
+// Operations: half of the dense 2 batch out in, and sparse tensor cores do them in half of the dense time: at 4096 x
+// 4096 and a batch of 4096, 6.9e10 at Hopper's 989e12: 69 us. mma.sp, by warps, reaches some 60 % of that, as dense
+// mma.sync does; so against a dense product by wgmma, which cuBLAS uses there, the ratio to hope for at large batches
+// is about 1, and 2 on older GPUs. Bytes: W has 1.125 of 2 bytes an element: 1 its share of a value, 0.125 its share of
+// the places. At 4096 x 4096 19 MB instead of 34, 4 us at 4.8 TB/s instead of 7: at small batches, where W is the
+// limit, 1.78.
 //
 // A block a tile of 128 outputs and 64 or 128 rows of x, 128 of `in` at a time: 16 KB of values, 2 KB of places and 16
 // or 32 KB of x a stage, three of them. Of a step 32 deep, a warp of 32 x 32 loads 6 pieces by ldmatrix for 8 products,
@@ -192,12 +193,14 @@ __device__ __forceinline__ void store_tile(const float (&sum)[TileOf::kRows][Til
 
 // A block a tile, copies two stages ahead. Neighbouring blocks share their outputs, the larger operand.
 template <typename T, typename TileOf>
-__global__ void __launch_bounds__(kThreads, TileOf::kWide == 64 ? 2 : 1) spmm_24_tiles_kernel(Layer layer, int aligned) {
+__global__ void __launch_bounds__(kThreads, TileOf::kWide == 64 ? 2 : 1)
+    spmm_24_tiles_kernel(Layer layer, int aligned) {
   char* const shared = dynamic_shared<char>();
   const int64_t tiles_across = ceil_div(layer.batch, TileOf::kWide);
   const int64_t top = blockIdx.x / tiles_across * TileOf::kTall, start = blockIdx.x % tiles_across * TileOf::kWide;
   const int warp = threadIdx.x / kWarp;
-  const int down = warp % TileOf::kWarpsDown * TileOf::kWarpTall, across = warp / TileOf::kWarpsDown * TileOf::kWarpWide;
+  const int down = warp % TileOf::kWarpsDown * TileOf::kWarpTall;
+  const int across = warp / TileOf::kWarpsDown * TileOf::kWarpWide;
   const int steps = static_cast<int>(ceil_div(layer.in, kDeep));
   const auto load = [&](int step) {
     if (step < steps) {

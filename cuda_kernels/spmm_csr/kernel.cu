@@ -1,15 +1,15 @@
-// C = A B in fp32: A [rows, width] by compressed rows, columns ascending within each (row_starts [rows + 1], columns and
-// values [entries]); B [width, n] and C [rows, n] dense, row-major.
+// C = A B in fp32: A [rows, width] by compressed rows, columns ascending within each (row_starts [rows + 1], columns
+// and values [entries]); B [width, n] and C [rows, n] dense, row-major.
 //
 // Operations: 2 n an entry. At 4096 x 4096 x 256 with 90 % zeros 1.7e6 entries, 8.6e8 operations: 13 us of FMA on 132
-// SMs (dense: 8.6e9, 128 us at least). Bytes: 8 an entry and 4 (width n + rows n), 22 MB, 5 us at 4.8 TB/s. The limit is
-// neither: every entry needs its row of B, 4 n bytes. That is 1.7 GB here: 0.3 ms from L2 at some 5.5 TB/s, 58 us from
-// shared memory, which gives 128 bytes a clock on each SM. Two rows of A share a row of B in registers only where both
-// have that column, 1 % of places, so shared memory is the limit of this approach; half of it at 95 % zeros.
+// SMs (dense: 8.6e9, 128 us at least). Bytes: 8 an entry and 4 (width n + rows n), 22 MB, 5 us at 4.8 TB/s. The limit
+// is neither: every entry needs its row of B, 4 n bytes. That is 1.7 GB here: 0.3 ms from L2 at some 5.5 TB/s, 58 us
+// from shared memory, which gives 128 bytes a clock on each SM. Two rows of A share a row of B in registers only where
+// both have that column, 1 % of places, so shared memory is the limit of this approach; half of it at 95 % zeros.
 //
-// Tiles: blocks of 128 rows read each slice of B, 64 columns wide, through shared memory: rows / 128 times B, 134 MB from
-// L2, 24 us, while earlier tiles are multiplied; A is read n / 64 times, 54 MB. An entry of a warp's row costs 2 clocks
-// of shared memory for B and half a one for the entry itself (two in a broadcast of 16 bytes): 73 us in all.
+// Tiles: blocks of 128 rows read each slice of B, 64 columns wide, through shared memory: rows / 128 times B, 134 MB
+// from L2, 24 us, while earlier tiles are multiplied; A is read n / 64 times, 54 MB. An entry of a warp's row costs 2
+// clocks of shared memory for B and half a one for the entry itself (two in a broadcast of 16 bytes): 73 us in all.
 #include "../launch.cuh"
 
 #include "../copies.cuh"
@@ -33,7 +33,9 @@ __global__ void __launch_bounds__(kThreads)
   const int64_t row = element / n, column = element % n;
   const int end = a.row_starts[row + 1];
   float sum = 0.0f;
-  for (int entry = a.row_starts[row]; entry < end; ++entry) sum += a.values[entry] * __ldg(b + a.columns[entry] * n + column);
+  for (int entry = a.row_starts[row]; entry < end; ++entry) {
+    sum += a.values[entry] * __ldg(b + a.columns[entry] * n + column);
+  }
   c[element] = sum;
 }
 
@@ -117,7 +119,8 @@ __device__ __forceinline__ void load_tile(float* stage, const float* b, int firs
 #pragma unroll 1
     for (int item = threadIdx.x; item < kDepth * kSlice; item += kBlock) {
       const int down = item / kSlice, across = item % kSlice;
-      copy_4_bytes(stage + item, b + (first + down) * int64_t{n} + start + across, first + down < width && start + across < n);
+      copy_4_bytes(stage + item, b + (first + down) * int64_t{n} + start + across,
+                   first + down < width && start + across < n);
     }
   }
 }
@@ -139,7 +142,9 @@ __global__ void __launch_bounds__(kBlock, 256 / kDepth)
   const int mine = top + lane % kRowsOfWarp * kWarps + warp;  // lane r keeps how far the warp's row r is
   int cursor = mine < rows ? a.row_starts[mine] : 0;
   const int end = mine < rows ? a.row_starts[mine + 1] : 0;
-  if (threadIdx.x < 2 * kSlice) shared[threadIdx.x / kSlice * kStageFloats + kDepth * kSlice + threadIdx.x % kSlice] = 0.0f;
+  if (threadIdx.x < 2 * kSlice) {
+    shared[threadIdx.x / kSlice * kStageFloats + kDepth * kSlice + threadIdx.x % kSlice] = 0.0f;
+  }
   int column;
   float value;
   const auto fetch = [&](int r) {
@@ -176,7 +181,8 @@ __global__ void __launch_bounds__(kBlock, 256 / kDepth)
         __syncwarp();  // the entries lie there; of two places the other one has been read by all lanes
 #pragma unroll 1
         for (int i = 0; i < count; i += 4) {
-          const int4 two = *reinterpret_cast<const int4*>(now + i), others = *reinterpret_cast<const int4*>(now + i + 2);
+          const int4 two = *reinterpret_cast<const int4*>(now + i);
+          const int4 others = *reinterpret_cast<const int4*>(now + i + 2);
           const auto add = [&](int offset, int bits) {
             const float2 right = *reinterpret_cast<const float2*>(stage + offset);
             sum[r][0] += __int_as_float(bits) * right.x;
@@ -209,8 +215,8 @@ bool rows_of_16_bytes(const float* b, const float* c, int64_t n) {
 }
 
 int element(const Matrix& a, const float* b, float* c, int rows, int64_t n, cudaStream_t stream) {
-  return start(spmm_csr_element_kernel, Launch::kPlain, ceil_div(rows * n, kThreads), kThreads, 0, stream, a, b, c, rows,
-               n);
+  return start(spmm_csr_element_kernel, Launch::kPlain, ceil_div(rows * n, kThreads), kThreads, 0, stream, a, b, c,
+               rows, n);
 }
 
 int row_split(const Matrix& a, const float* b, float* c, int rows, int64_t n, cudaStream_t stream) {

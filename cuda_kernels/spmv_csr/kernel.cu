@@ -1,10 +1,12 @@
-// y = A x in fp32: A [rows, columns] by compressed rows (row_starts [rows + 1], columns and values [entries]), x, y dense.
+// y = A x in fp32: A [rows, columns] by compressed rows (row_starts [rows + 1], columns and values [entries]), x, y
+// dense.
 //
-// Bytes: 8 a stored entry (4 its value, 4 its column), 4 a row start, 4 a result; 2 operations an entry. At 16384^2 with
-// 90 % zeros that is 2.7e7 entries, 215 MB, 45 us at 4.8 TB/s: memory is the limit, so enough of it has to be in flight
-// (3.4 MB at 700 ns), in loads of 16 bytes. The second limit is x, 4 bytes from anywhere for each entry: from L1 a warp's
-// 32 neighbours of a row with 90 % zeros touch some 10 lines, about 60 us on 132 SMs; from shared memory they meet in
-// some 3.5 of 32 banks, about 13 us. So x goes to shared memory where it fits (up to 57 thousand columns on Hopper).
+// Bytes: 8 a stored entry (4 its value, 4 its column), 4 a row start, 4 a result; 2 operations an entry. At 16384^2
+// with 90 % zeros that is 2.7e7 entries, 215 MB, 45 us at 4.8 TB/s: memory is the limit, so enough of it has to be in
+// flight (3.4 MB at 700 ns), in loads of 16 bytes. The second limit is x, 4 bytes from anywhere for each entry: from L1
+// a warp's 32 neighbours of a row with 90 % zeros touch some 10 lines, about 60 us on 132 SMs; from shared memory they
+// meet in some 3.5 of 32 banks, about 13 us. So x goes to shared memory where it fits (up to 57 thousand columns on
+// Hopper).
 #include "../launch.cuh"
 
 #include "../copies.cuh"
@@ -118,10 +120,13 @@ __global__ void __launch_bounds__(kStaying, 2)
 // thread to thread, then, by a second kernel, from block to block, always in the same order.
 constexpr int kItems = 8, kShare = kThreads * kItems;
 
-// Of the first `diagonal` of the merged list, how many are ends of rows. ends(i): where row i ends; entry: the first one.
+// Of the first `diagonal` of the merged list, how many are ends of rows. ends(i): where row i ends; entry: the first
+// one.
 template <typename Ends>
-__device__ __forceinline__ int rows_before(int64_t diagonal, int rows, int64_t entries, int64_t entry, const Ends& ends) {
-  int low = static_cast<int>(max(int64_t{0}, diagonal - entries)), high = static_cast<int>(min(diagonal, int64_t{rows}));
+__device__ __forceinline__ int rows_before(int64_t diagonal, int rows, int64_t entries, int64_t entry,
+                                           const Ends& ends) {
+  int low = static_cast<int>(max(int64_t{0}, diagonal - entries));
+  int high = static_cast<int>(min(diagonal, int64_t{rows}));
   while (low < high) {
     const int middle = low + (high - low) / 2;
     if (ends(middle) <= entry + diagonal - 1 - middle) {
@@ -134,8 +139,8 @@ __device__ __forceinline__ int rows_before(int64_t diagonal, int rows, int64_t e
 }
 
 __global__ void __launch_bounds__(kThreads)
-    spmv_csr_balanced_kernel(Matrix a, const float* __restrict__ x, float* __restrict__ y, int* __restrict__ carried_rows,
-                             float* __restrict__ carried_sums, int rows, int entries) {
+    spmv_csr_balanced_kernel(Matrix a, const float* __restrict__ x, float* __restrict__ y,
+                             int* __restrict__ carried_rows, float* __restrict__ carried_sums, int rows, int entries) {
   __shared__ int ends[kShare + 1], cut[2], warp_row[kThreads / kWarp];
   __shared__ float products[kShare], sums[kShare], warp_carry[kThreads / kWarp];
   const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
@@ -157,7 +162,9 @@ __global__ void __launch_bounds__(kThreads)
   __syncthreads();
   const int mine = static_cast<int>(min(int64_t{threadIdx.x} * kItems, end - begin));
   const int count = static_cast<int>(min(int64_t{kItems}, end - begin - mine));
-  const int start = rows_before(mine, count_rows, count_entries, first_entry, [&](int row) { return int64_t{ends[row]}; });
+  const int start = rows_before(mine, count_rows, count_entries, first_entry, [&](int row) {
+    return int64_t{ends[row]};
+  });
   int row = start, entry = mine - start;
   float sum = 0.0f;
 #pragma unroll
@@ -249,7 +256,8 @@ int run(Way way, const Matrix& a, const float* x, float* y, int* carried_rows, f
   if (way == Way::kAuto) way = entries / rows < kShort ? Way::kBalanced : Way::kShared;
   switch (way) {
     case Way::kScalar:
-      return start(spmv_csr_scalar_kernel, Launch::kPlain, ceil_div(rows, kThreads), kThreads, 0, stream, a, x, y, rows);
+      return start(spmv_csr_scalar_kernel, Launch::kPlain, ceil_div(rows, kThreads), kThreads, 0, stream, a, x, y,
+                   rows);
     case Way::kWarp: return by_warps(false, a, x, y, rows, stream);
     case Way::kVectorised: return by_warps(true, a, x, y, rows, stream);
     case Way::kShared: return shared(a, x, y, rows, columns, stream);

@@ -61,8 +61,8 @@ inline int8_t byte_of(uint64_t operand, int row, int byte) {
   return static_cast<int8_t>(block().shared[at]);
 }
 
-// m64n256k32: warp w holds rows 16 w to 16 w + 15; registers 4 j to 4 j + 3 are laid out as the sums of m16n8 for columns
-// 8 j to 8 j + 7.
+// m64n256k32: warp w holds rows 16 w to 16 w + 15; registers 4 j to 4 j + 3 are laid out as the sums of m16n8 for
+// columns 8 j to 8 j + 7.
 inline void multiply_group(void** threads) {
   for (size_t index = 0; index < static_cast<std::vector<TileProduct>*>(threads[0])->size(); ++index) {
     static int8_t left[64][32], right[256][32];
@@ -124,6 +124,7 @@ inline void copy_tile(void* shared, const CUtensorMap* map, int byte, int row, u
 }
 
 inline void begin_products() {}
+inline void hold(int (&)[128]) {}
 inline void multiply_tiles(int (&sum)[128], uint64_t a, uint64_t b) {
   emulated::products_of_thread().open.push_back({a, b, sum});
 }

@@ -1,4 +1,5 @@
-// 16-bit types and the sparse product of a warp in C++: which lane holds what is after the PTX manual's section on mma.sp.
+// 16-bit types and the sparse product of a warp in C++: which lane holds what is after the PTX manual's section on
+// mma.sp.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -20,9 +21,9 @@ struct EmulatedSparseProduct {
   float* sum;
 };
 
-// m16n8k32: the kept 16 of a row lie as the 16 of a dense m16n8k16; b has four registers, 8 deep each; lanes 2 kPair and
-// 2 kPair + 1 of each four tell the places of their row (low half) and the row 8 below it (high half), of columns 0-15
-// and 16-31.
+// m16n8k32: the kept 16 of a row lie as the 16 of a dense m16n8k16; b has four registers, 8 deep each; lanes 2 kPair
+// and 2 kPair + 1 of each four tell the places of their row (low half) and the row 8 below it (high half), of columns
+// 0-15 and 16-31.
 template <int kPair, typename T>
 inline void multiply_kept(float (&sum)[4], const uint32_t (&a)[4], const uint32_t (&b)[4], uint32_t places, T) {
   EmulatedSparseProduct mine{a, b, places, sum};
