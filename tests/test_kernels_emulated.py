@@ -14,7 +14,8 @@ from tests.test_architecture import ROOT
 
 CPU = torch.device("cpu")
 ARCHITECTURES = {"gemm_i8": (750, 900)}  # else 800: all that the operation's variants need
-EMULATED = sorted(set(OPERATIONS) - {"spectral_linear"})  # whose blocks meet in one grid; see test_kernels_fft.py
+# Checks of spectral_linear that take seconds each; its blocks that wait for each other are not emulated, and fall back.
+SLOW = ("8192", "16384", "3072", "1024", "2048", "x of", "x around", "no bias")
 
 
 def variants_for(name, architecture):
@@ -25,29 +26,32 @@ def variants_for(name, architecture):
 
 
 @pytest.mark.parametrize(
-    ("name", "architecture"), [(name, one) for name in EMULATED for one in ARCHITECTURES.get(name, (800,))]
+    ("name", "architecture"), [(name, one) for name in OPERATIONS for one in ARCHITECTURES.get(name, (800,))]
 )
 def test_every_variant_agrees_with_its_reference_in_any_order_of_threads(name, architecture, tmp_path):
     library, operation = compiled(name, architecture, tmp_path), OPERATIONS[name]
     wrong = {}
     for check in operation.checks:
+        if name == "spectral_linear" and any(part in check.name for part in SLOW):
+            continue
         arguments = make(check, CPU)
         expected = operation.reference(*arguments)
         for variant in variants_for(name, architecture):
             if check.variants is not None and variant not in check.variants:
                 continue
-            for order in ORDERS:
+            plain = variant == operation.variants[0].name  # its threads share nothing: their order is of no matter
+            for order in ORDERS[1:] if plain else ORDERS:
                 in_order(library, order)
                 given = [fenced(one) if order and isinstance(one, torch.Tensor) else one for one in arguments]
                 poison(expected, CPU)
                 with launched_here(name, library) as run:
-                    error = distance(run(*given, variant), expected)
+                    error = distance(run(*given, variant=variant), expected)
                 if not error <= check.tolerance:
                     wrong[variant, check.name, order] = error
     assert not wrong
 
 
-@pytest.mark.parametrize("name", EMULATED)
+@pytest.mark.parametrize("name", OPERATIONS)
 def test_every_variant_is_emulated(name):
     emulated = {variant for one in ARCHITECTURES.get(name, (800,)) for variant in variants_for(name, one)}
     assert emulated == {variant.name for variant in OPERATIONS[name].variants}

@@ -1,4 +1,5 @@
-// Instructions that C++ has no name for. Where the architecture lacks one, what does the same more slowly, or nothing.
+// Instructions that C++ has no name for. Where the architecture lacks one, what does the same more slowly, or nothing. A
+// host's compiler, which tests use, finds them in emulated_spectral.h.
 #pragma once
 
 #include <cuda_fp16.h>
@@ -7,6 +8,8 @@
 #include <type_traits>
 
 #include "../copies.cuh"
+
+#ifdef __CUDACC__
 
 // sum += a b by one warp: a 16 x 16 row-major, b 16 x 8 column-major, sum 16 x 8.
 template <typename T>
@@ -43,3 +46,9 @@ __device__ __forceinline__ void await_previous() {
   asm volatile("griddepcontrol.wait;" ::: "memory");
 #endif
 }
+
+#else
+
+#include "emulated_spectral.h"
+
+#endif

@@ -340,7 +340,7 @@ template <typename T, int kLog>
 __global__ void __launch_bounds__(kThreads, 3)
     spectral_linear_analysis_kernel(const T* __restrict__ x, void* z, int narrow, float* scales, int64_t batch,
                                     Axis axis, int aligned) {
-  extern __shared__ Complex buffer[];
+  Complex* const buffer = dynamic_shared<Complex>();
   let_next_start();
   analyse<T, kLog>(blockIdx.x * int64_t{rows_of_block<kLog>(axis)}, x, z, narrow, scales, batch, axis, aligned, buffer);
 }
@@ -349,7 +349,7 @@ template <typename T, int kLog>
 __global__ void __launch_bounds__(kThreads, kLog ? 3 : 2)
     spectral_linear_synthesis_kernel(const float* w, int splits, const T* __restrict__ bias, T* y, int64_t batch,
                                      Axis axis, int aligned) {
-  extern __shared__ Complex buffer[];
+  Complex* const buffer = dynamic_shared<Complex>();
   await_previous();
   synthesise<T, kLog>(blockIdx.x * int64_t{rows_of_block<kLog>(axis)}, w, splits, bias, y, batch, axis, aligned, buffer);
 }
@@ -564,8 +564,7 @@ __global__ void __launch_bounds__(Tile::kBlock, kThreads / Tile::kBlock)
                                  int64_t batch, int64_t kept_in, int64_t kept_out, int splits) {
   using Value = typename Tile::Value;
   constexpr int kTileBytes = (Tile::kTall + Tile::kWide) * kStageBytes;
-  extern __shared__ uint4 stages[];
-  char* const shared = reinterpret_cast<char*>(stages);
+  char* const shared = dynamic_shared<char>();
   let_next_start();
   const int64_t tiles_down = ceil_div(batch, Tile::kTall), tiles_across = ceil_div(kept_out, Tile::kWide);
   const int64_t first_row = blockIdx.x % tiles_down * Tile::kTall;
@@ -611,7 +610,7 @@ __global__ void __launch_bounds__(Tile::kBlock, kThreads / Tile::kBlock)
 // of the whole grid lie between the steps. repeat: every block transforms the one row for itself, which saves the first.
 template <typename T, int kRows>
 __global__ void __launch_bounds__(kThreads, 2) spectral_linear_fused_kernel(Problem p, int aligned, int repeat) {
-  extern __shared__ Complex buffer[];
+  Complex* const buffer = dynamic_shared<Complex>();
   float* const after = reinterpret_cast<float*>(buffer) + kBufferBytes / int{sizeof(float)};
   float(*const partial)[kRows * kOutputs] = reinterpret_cast<float(*)[kRows * kOutputs]>(after);
   float* const z = repeat ? after + kThreads / kWarp * kRows * kOutputs : p.z;

@@ -22,6 +22,7 @@
 #define __launch_bounds__(...)
 #define CUDART_VERSION 13000
 
+using std::isfinite;
 using std::max;
 using std::min;
 
@@ -154,6 +155,16 @@ inline float __int_as_float(int bits) {
   float value;
   std::memcpy(&value, &bits, sizeof(value));
   return value;
+}
+inline int __float_as_int(float value) {
+  int bits;
+  std::memcpy(&bits, &value, sizeof(bits));
+  return bits;
+}
+inline int atomicMax(int* to, int value) {
+  const int before = *to;
+  *to = max(before, value);
+  return before;
 }
 inline int __popc(unsigned bits) { return __builtin_popcount(bits); }
 inline int __dp4a(int left, int right, int sum) {
