@@ -14,8 +14,8 @@ from tests.test_architecture import ROOT
 
 CPU = torch.device("cpu")
 ARCHITECTURES = {"gemm_i8": (750, 900)}  # else 800: all that the operation's variants need
-# Checks of spectral_linear that take seconds each; its blocks that wait for each other are not emulated, and fall back.
-SLOW = ("8192", "16384", "3072", "1024", "2048", "x of", "x around", "no bias")
+# Checks of spectral_linear that take seconds each, or go the way of fp16. Its fused variants fall back here.
+SLOW = ("bf16", "8192", "16384", "3072", "1024", "2048", "x of", "x around", "no bias")
 
 
 def variants_for(name, architecture):

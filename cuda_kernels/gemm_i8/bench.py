@@ -143,5 +143,5 @@ OPERATION = Operation(
         _workload(8192, 8192, 8192, goal=("cuBLASLt", 0.85)),
         _workload(8192, 8192, 8192, scaled=True),
     ),
-    registers={"naive": 40, "dp4a": 64, "mma": 168, "wgmma": 168},
+    registers={"naive": 40, "dp4a": 64, "_mma": 128, "wgmma": 168},
 )  # fmt: skip

@@ -2,9 +2,10 @@
 // fibers that give way where the hardware lets them meet. Found in place of the toolkit's header by its name.
 //
 // A law broken is an error of the launch: threads that wait for each other for ever, lanes of a warp that disagree on
-// an instruction. `emulated_order` 0 runs threads in order and lets copies land as late as they may (a missing wait
-// shows); 1 runs them in reverse and lets copies land at once (a stage overwritten too early shows). What cannot be
-// shown: fences between proxies, speed, and memory orders weaker than the host's.
+// an instruction. Each warp runs ahead of the others as far as barriers let it. `emulated_order` 0 begins with the first
+// and lets copies land as late as they may (a missing wait shows); 1 begins with the last and lets copies land at once
+// (a stage overwritten too early shows). What cannot be shown: fences between proxies, speed, and memory orders weaker
+// than the host's.
 #pragma once
 
 #include <algorithm>

@@ -131,6 +131,19 @@ inline void go_on(int index) {
   setcontext(&thread.first);
 }
 
+// A warp goes on alone as far as it can, so that the others lag behind as far as barriers let them.
+inline void run_warp(int warp) {
+  Block& b = block();
+  unsigned long before;
+  do {
+    before = b.progress;
+    for (int i = 0; i < kWarp && !b.mistake; ++i) {
+      const int index = warp * kWarp + (emulated_order ? kWarp - 1 - i : i);
+      if (!b.threads[index].done) go_on(index);
+    }
+  } while (b.progress != before && !b.mistake);
+}
+
 inline bool run_block(int count) {
   Block& b = block();
   b.count = b.live = count;
@@ -147,11 +160,7 @@ inline bool run_block(int count) {
   }
   while (b.live) {
     const unsigned long before = b.progress;
-    for (int i = 0; i < count; ++i) {
-      const int index = emulated_order ? count - 1 - i : i;
-      if (!b.threads[index].done) go_on(index);
-      if (b.mistake) break;
-    }
+    for (int i = 0; i < count / kWarp && !b.mistake; ++i) run_warp(emulated_order ? count / kWarp - 1 - i : i);
     if (!b.mistake && b.progress == before) {
       if (b.late.empty()) b.mistake = "threads wait for each other for ever";
       const auto late = std::exchange(b.late, {});
