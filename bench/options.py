@@ -99,7 +99,8 @@ class Options:
     threads: int = _option(1, "CPU threads while latency and memory are measured", "--threads 2", _whole)
     runtimes: tuple[str, ...] = _option(
         ("eager", "onnxruntime"),
-        "what runs the file: eager, onnxruntime, openvino, inductor, aoti, cudagraphs, fp16, bf16, int8_gemm",
+        "what runs the file: eager, onnxruntime, openvino, inductor, aoti, cudagraphs, fp16, bf16, int8_gemm, "
+        "cuda_kernels",
         "--runtimes eager,inductor",
         _names,
     )

@@ -83,13 +83,27 @@ def compile_operation(operation: str, targets: tuple[str, ...] = TARGETS, folder
     """The object file of one operation; the compiler's report lies beside it, with the suffix `.log`."""
     nvcc, source = compiler(), _HERE / operation / "kernel.cu"
     flags = [*_FLAGS, *_targets(targets)]
-    parts = [*sorted(_HERE.glob("*.cuh")), *sorted(source.parent.glob("*.cuh")), source]
-    digest = _digest([_version(nvcc), *flags, *(path.read_text(encoding="utf-8") for path in parts)])
+    digest = _digest([_version(nvcc), *flags, *_texts(source)])
     compiled = folder / f"{operation}-{digest}.o"
     if not compiled.is_file() or not compiled.with_suffix(".log").is_file():
         report = _run([str(nvcc), *flags, *_AT_ONCE, "-c", str(source)], compiled)
         compiled.with_suffix(".log").write_text(report, encoding="utf-8")
     return compiled
+
+
+_INCLUDE = re.compile(r'^#include "([^"]+)"', re.MULTILINE)
+
+
+def _texts(source: Path) -> list[str]:
+    """The source and what it includes of ours, so that a header's change costs those alone that include it."""
+    texts: dict[Path, str] = {}
+    waiting = [source.resolve()]
+    while waiting:
+        path = waiting.pop()
+        if path not in texts and path.is_file():
+            texts[path] = path.read_text(encoding="utf-8")
+            waiting += [(path.parent / name).resolve() for name in _INCLUDE.findall(texts[path])]
+    return list(texts.values())
 
 
 def resources(operation: str, targets: tuple[str, ...] = TARGETS, folder: Path = CACHE) -> list[KernelResources]:

@@ -23,6 +23,7 @@ from cuda_kernels.results import (
     read_run,
     write_run,
 )
+from cuda_kernels.spmm_24.compression import compress_24
 from cuda_kernels.verify import distance, make, verify
 from reports.kernels import draw_kernels
 from tests.test_architecture import ROOT
@@ -96,17 +97,44 @@ def test_operations_compile_as_one_graph(name):
     assert distance(compiled(*arguments), operation.run(*arguments)) == 0
 
 
+GEMM = (torch.ones(3, 4), torch.ones(4, 5))
+CODES = (torch.ones(3, 4, dtype=torch.int8), torch.ones(5, 4, dtype=torch.int8))
+DEEP = torch.zeros(1, 131072, dtype=torch.int8)
 GEMV = (torch.ones(3, 4), torch.ones(4))
+CSR = (torch.tensor([0, 1, 3], dtype=torch.int32), torch.tensor([2, 0, 3], dtype=torch.int32), torch.ones(3))
+KEPT = (torch.ones(2, 8).half(), *compress_24(torch.tensor([[1.0, 0, 2, 0, 0, 0, 0, 3]] * 3).half()))
 SPECTRAL = (torch.ones(2, 8), torch.ones(3, 4), torch.ones(6), 6, "dct", "dst")
 
 
 @pytest.mark.parametrize(
     ("name", "arguments", "error", "message"),
     [
+        ("gemm_f32", (GEMM[0], torch.ones(5, 4)), ValueError, r"b must have shape \[4, any\], got \[5, 4\]"),
+        ("gemm_f32", (GEMM[0], GEMM[1].half()), TypeError, "b must be float32, got float16"),
+        ("gemm_f32", (GEMM[0], torch.ones(5, 4).T), ValueError, "b must be contiguous, its strides are"),
+        ("gemm_i8", (CODES[0].float(), CODES[1]), TypeError, "a must be int8, got float32"),
+        ("gemm_i8", (CODES[0], CODES[1].T.contiguous()), ValueError, r"b must have shape \[any, 4\], got \[4, 5\]"),
+        ("gemm_i8", (*CODES, torch.ones(3)), ValueError, r"scale must have shape \[5\], got \[3\]"),
+        ("gemm_i8", (*CODES, torch.ones(5).double()), TypeError, "scale must be float32, got float64"),
+        ("gemm_i8", (*CODES, None, torch.ones(5)), ValueError, "bias needs a scale"),
+        ("gemm_i8", (DEEP, DEEP), ValueError, "k must be at most 131071, got 131072: a longer sum may overflow int32"),
         ("gemv_f32", (GEMV[0], torch.ones(5)), ValueError, r"x must have shape \[4\], got \[5\]"),
         ("gemv_f32", (GEMV[0].double(), GEMV[1]), TypeError, "a must be float32, got float64"),
         ("gemv_f32", (torch.ones(4, 3).T, GEMV[1]), ValueError, "a must be contiguous, its strides are"),
         ("gemv_f32", (GEMV[0], GEMV[1].to("meta")), ValueError, "one device, got a on cpu, x on meta"),
+        ("spmm_24", (KEPT[0].float(), *KEPT[1:]), TypeError, "x must be bfloat16 or float16, got float32"),
+        ("spmm_24", (KEPT[0].bfloat16(), *KEPT[1:]), TypeError, "values must be bfloat16, got float16"),
+        ("spmm_24", (KEPT[0][:, :6].contiguous(), *KEPT[1:]), ValueError, r"in a multiple of 4, got \[2, 6\]"),
+        ("spmm_24", (KEPT[0][:, :4].contiguous(), *KEPT[1:]), ValueError, r"values must have shape \[any, 2\], got"),
+        ("spmm_24", (*KEPT[:2], KEPT[2][:, :, :32].contiguous()), ValueError, r"places must have shape \[1, 1, 64\]"),
+        ("spmm_24", (*KEPT, torch.ones(4).half()), ValueError, r"bias must have shape \[3\], got \[4\]"),
+        ("spmv_csr", (CSR[0].long(), *CSR[1:], torch.ones(4)), TypeError, "row_starts must be int32, got int64"),
+        ("spmv_csr", (*CSR[:2], torch.ones(4), torch.ones(4)), ValueError, r"values must have shape \[3\], got \[4\]"),
+        ("spmv_csr", (CSR[0][:0], *CSR[1:], torch.ones(4)), ValueError, r"row_starts must have shape \[rows \+ 1\]"),
+        ("spmv_csr", (*CSR, torch.ones(4, 1)), ValueError, r"x must have shape \[any\], got \[4, 1\]"),
+        ("spmm_csr", (*CSR, torch.ones(2, 4).T), ValueError, "b must be contiguous, its strides are"),
+        ("spmm_csr", (*CSR, torch.ones(4, 2, dtype=torch.half)), TypeError, "b must be float32, got float16"),
+        ("spmm_csr", (*CSR, torch.ones(4, 2).to("meta")), ValueError, "one device, got values on cpu, b on meta"),
         ("spectral_linear", (SPECTRAL[0].long(), *SPECTRAL[1:]), TypeError, "x must be float32 or bfloat16 or float16"),
         ("spectral_linear", (SPECTRAL[0].half(), *SPECTRAL[1:]), TypeError, "coefficients must be float16, got"),
         ("spectral_linear", (*SPECTRAL[:3], 7, "dct", "dct"), ValueError, r"bias must have shape \[7\], got \[6\]"),
@@ -135,7 +163,7 @@ def test_the_command_refuses_an_unknown_operation():
     command = [sys.executable, "-m", "cuda_kernels", "--operations", "gemm_f64"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 2
-    assert "there is no operation 'gemm_f64': choose from gemv_f32, spectral_linear" in done.stderr
+    assert f"there is no operation 'gemm_f64': choose from {', '.join(sorted(OPERATIONS))}" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -87,6 +87,24 @@ def test_the_cache_follows_the_source(tmp_path, monkeypatch):
     assert (ctypes.CDLL(str(first)).one_answer(), ctypes.CDLL(str(second)).one_answer()) == (41, 42)
 
 
+@needs_compiler
+def test_the_cache_follows_headers_that_are_included_and_no_others(tmp_path, monkeypatch):
+    folder = tmp_path / "kernels"
+    (folder / "one").mkdir(parents=True)
+    shutil.copy(ROOT / "cuda_kernels" / "launch.cuh", folder)
+    (folder / "answer.cuh").write_text('#include "deep.cuh"\n')
+    (folder / "deep.cuh").write_text("constexpr int kAnswer = 41;\n")
+    (folder / "one" / "kernel.cu").write_text(
+        '#include "../launch.cuh"\n#include "../answer.cuh"\nKERNEL_API int one_answer() { return kAnswer; }\n'
+    )
+    monkeypatch.setattr(build, "_HERE", folder)
+    first = build.compile_operation("one", ("80",), tmp_path / "cache")
+    (folder / "other.cuh").write_text("#error\n")
+    assert build.compile_operation("one", ("80",), tmp_path / "cache") == first
+    (folder / "deep.cuh").write_text("constexpr int kAnswer = 42;\n")
+    assert build.compile_operation("one", ("80",), tmp_path / "cache") != first
+
+
 def test_a_missing_compiler_is_named_with_what_to_do(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv("CUDA_HOME", str(tmp_path))

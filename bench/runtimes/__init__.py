@@ -2,6 +2,7 @@
 
 from bench.runtimes.aoti import AotInductor
 from bench.runtimes.base import Runtime, RuntimeFailure, Session
+from bench.runtimes.cuda_kernels import CudaKernels
 from bench.runtimes.cudagraphs import CudaGraphs
 from bench.runtimes.eager import Eager
 from bench.runtimes.half import BFloat16, Float16
@@ -14,7 +15,7 @@ RUNTIMES: dict[str, Runtime] = {
     runtime.name: runtime
     for runtime in (
         *(Eager(), OnnxRuntime(), OpenVino(), Inductor(), AotInductor()),
-        *(CudaGraphs(), Float16(), BFloat16(), Int8Gemm()),
+        *(CudaGraphs(), Float16(), BFloat16(), Int8Gemm(), CudaKernels()),
     )
 }
 

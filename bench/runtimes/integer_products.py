@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
@@ -13,16 +16,38 @@ from bench.runtimes.lowering import baked, give_each_call_a_layer, sharing_copy
 from methods.graph import modules_called, replace_module
 from methods.layers import constraints, original
 from methods.layers.activations import ActivationQuantizer
+from methods.layers.kernel_products import DEPTH_MULTIPLE, scaled_product
 from methods.layers.quantization import Dequantize
 
 _SHIFT = 128  # from uint8 codes to int8 ones
-_MULTIPLE, _FEWEST_ROWS = 8, 17  # what cuBLASLt asks of the sizes of its int8 product
 # 0.0 is on every grid, so what pads with it or cuts off at it keeps values there
 _KEEPS_GRID = (nn.Flatten, nn.MaxPool2d, nn.Identity, nn.Dropout, nn.ZeroPad2d, nn.ReLU)
 _KEEPS_GRID_CALLED = {torch.flatten, F.max_pool2d, F.relu, torch.relu, "flatten", "view", "reshape", "contiguous"}
 
 
-def with_integer_products(model: GraphModule) -> tuple[GraphModule, int]:
+@dataclass(frozen=True)
+class Multiplier:
+    """What multiplies codes: int8 [m, k], int8 [n, k], float32 scale and offset [n] -> float32 [m, n].
+
+    rows, columns, depth: multiples that m, n and k are padded to with zeros; fewest_rows: least m.
+    """
+
+    multiply: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+    rows: int = 1
+    columns: int = 1
+    depth: int = 1
+    fewest_rows: int = 1
+
+
+def _by_int_mm(rows: Tensor, columns: Tensor, scale: Tensor, offset: Tensor) -> Tensor:
+    return torch._int_mm(rows, columns.t()) * scale + offset
+
+
+BY_CUBLASLT = Multiplier(_by_int_mm, rows=8, columns=8, depth=8, fewest_rows=17)  # what it asks of its sizes
+IN_ONE_KERNEL = Multiplier(scaled_product, depth=DEPTH_MULTIPLE)
+
+
+def with_integer_products(model: GraphModule, multiplier: Multiplier = BY_CUBLASLT) -> tuple[GraphModule, int]:
     """A copy of a shipped network in which each layer that can is an integer product, and the number of those."""
     model = sharing_copy(model)
     give_each_call_a_layer(model)
@@ -32,7 +57,7 @@ def with_integer_products(model: GraphModule) -> tuple[GraphModule, int]:
             continue
         quantizer, product = _quantizer_before(node.args[0], layers), None
         if quantizer is not None:
-            product = _product(layers[node.target], quantizer)
+            product = _product(layers[node.target], quantizer, multiplier)
         if product is not None:
             replace_module(model, node.target, product)
             products += 1
@@ -46,7 +71,14 @@ class IntegerProduct(nn.Module):
     factor: Tensor
     offset: Tensor
 
-    def __init__(self, layer: nn.Linear | nn.Conv2d, codes: Tensor, steps: Tensor, grid: ActivationQuantizer) -> None:
+    def __init__(
+        self,
+        layer: nn.Linear | nn.Conv2d,
+        codes: Tensor,
+        steps: Tensor,
+        grid: ActivationQuantizer,
+        multiplier: Multiplier = BY_CUBLASLT,
+    ) -> None:
         """codes: int8 weights [out, ...]; steps: float32 [out], of the weights; grid: of what the layer reads."""
         super().__init__()
         rows = codes.detach().reshape(len(codes), -1)  # [out, k]
@@ -55,10 +87,11 @@ class IntegerProduct(nn.Module):
         factor = steps.detach().double() * self.step
         offset = factor * (_SHIFT - self.zero_point) * rows.sum(dim=1, dtype=torch.int64)
         bias = torch.zeros_like(factor) if layer.bias is None else layer.bias.detach().double()
-        self.register_buffer("columns", _padded(rows, _multiple(self.out), _multiple(self.inner)))  # int8
-        self.register_buffer("factor", factor.float())  # [out]
-        self.register_buffer("offset", (offset + bias).float())  # [out]
-        self.window = _window(layer)
+        width, depth = _next(self.out, multiplier.columns), _next(self.inner, multiplier.depth)
+        self.register_buffer("columns", _padded(rows, width, depth))  # int8
+        self.register_buffer("factor", F.pad(factor.float(), (0, width - self.out)))
+        self.register_buffer("offset", F.pad((offset + bias).float(), (0, width - self.out)))
+        self.window, self._multiplier = _window(layer), multiplier
 
     def forward(self, x: Tensor) -> Tensor:
         """x: float32 values on the grid, as the quantiser before this layer leaves them."""
@@ -74,9 +107,9 @@ class IntegerProduct(nn.Module):
 
     def _multiplied(self, rows: Tensor) -> Tensor:
         """int8 [m, k] -> float32 [m, out]"""
-        most = _multiple(max(len(rows), _FEWEST_ROWS))
-        sums = torch._int_mm(_padded(rows, most, self.columns.shape[1]), self.columns.t())  # int32
-        return sums[: len(rows), : self.out] * self.factor + self.offset
+        most = _next(max(len(rows), self._multiplier.fewest_rows), self._multiplier.rows)
+        padded = _padded(rows, most, self.columns.shape[1])
+        return self._multiplier.multiply(padded, self.columns, self.factor, self.offset)[: len(rows), : self.out]
 
 
 def _padded(matrix: Tensor, rows: int, columns: int) -> Tensor:
@@ -85,9 +118,9 @@ def _padded(matrix: Tensor, rows: int, columns: int) -> Tensor:
     return F.pad(matrix, (0, right, 0, down)) if right or down else matrix
 
 
-def _multiple(size: int) -> int:
-    """The next multiple that the product takes."""
-    return size + -size % _MULTIPLE
+def _next(size: int, multiple: int) -> int:
+    """The next multiple."""
+    return size + -size % multiple
 
 
 _Window = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]  # kernel, stride, padding
@@ -103,7 +136,7 @@ def _window(layer: nn.Linear | nn.Conv2d) -> _Window | None:
     return (kh, kw), (sh, sw), (ph, pw)
 
 
-def _product(layer: nn.Module, grid: ActivationQuantizer) -> IntegerProduct | None:
+def _product(layer: nn.Module, grid: ActivationQuantizer, multiplier: Multiplier) -> IntegerProduct | None:
     """The layer as an integer product, or None where it is not one of those that can be."""
     kind = parametrize.type_before_parametrizations(layer)
     if kind not in (nn.Linear, nn.Conv2d) or "weight" not in getattr(layer, "parametrizations", ()):
@@ -114,7 +147,7 @@ def _product(layer: nn.Module, grid: ActivationQuantizer) -> IntegerProduct | No
         return None
     match constraints(layer, "weight"):
         case [Dequantize(scale=steps)]:
-            return IntegerProduct(layer, original(layer, "weight"), steps, grid)  # type: ignore[arg-type]
+            return IntegerProduct(layer, original(layer, "weight"), steps, grid, multiplier)  # type: ignore[arg-type]
     return None
 
 

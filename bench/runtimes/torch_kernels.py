@@ -20,6 +20,7 @@ _MULTIPLIES = {
     "aten::_scaled_dot_product_efficient_attention", "aten::_native_multi_head_attention",
     "aten::_fft_r2c", "aten::_fft_c2r", "aten::_fft_c2c", "spectral::analysis", "spectral::synthesis",
     "mkldnn::_convolution_pointwise", "mkldnn::_linear_pointwise",
+    "cuda_kernels::gemm_i8", "cuda_kernels::spmm_csr", "cuda_kernels::spmv_csr", "cuda_kernels::spectral_linear",
 }  # fmt: skip
 _NAMES = {
     torch.int8: "int8", torch.uint8: "int8", torch.float16: "fp16", torch.bfloat16: "bf16", torch.float32: "fp32",

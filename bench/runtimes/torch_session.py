@@ -31,12 +31,15 @@ def no_such_device(device: str) -> str | None:
 class EagerSession(Session):
     """A plain module on a device."""
 
-    def __init__(self, stored: GraphModule, module: nn.Module, device: str) -> None:
-        """stored: the network as it was read, which says what is simulated and what is zero; module: what runs."""
+    def __init__(
+        self, stored: GraphModule, module: nn.Module, device: str, skipping: frozenset[str] = frozenset()
+    ) -> None:
+        """stored: the network as it was read, which says what is simulated and what is zero; module: what runs;
+        skipping: paths of layers whose zeros it does not multiply."""
         hold_to_float32()
         self._module, self._device = module.to(device), torch.device(device)
         self._simulated = any(isinstance(layer, ActivationQuantizer | DynamicQuantizer) for layer in stored.modules())
-        self._note_on_zeros = _note_on_zeros(stored)
+        self._note_on_zeros = _note_on_zeros(stored, skipping)
         self._shapes: set[tuple[int, ...]] = set()  # of the batches run, [n, c, h, w]
 
     def run(self, images: np.ndarray) -> np.ndarray:
@@ -100,8 +103,7 @@ def _run(module: Callable[[Tensor], Tensor], images: np.ndarray, device: torch.d
         return module(torch.from_numpy(images).to(device)).float().cpu().numpy()
 
 
-def _note_on_zeros(module: nn.Module) -> str:
-    counts = [
-        (int((one == 0).sum()), one.numel()) for one in (getattr(layer, name) for _, layer, name in weights(module))
-    ]
+def _note_on_zeros(module: nn.Module, skipping: frozenset[str] = frozenset()) -> str:
+    multiplied = (getattr(layer, name) for path, layer, name in weights(module) if path not in skipping)
+    counts = [(int((one == 0).sum()), one.numel()) for one in multiplied]
     return note_on_zeros(sum(zeros for zeros, _ in counts), sum(count for _, count in counts))

@@ -76,29 +76,29 @@ __global__ void __launch_bounds__(kThreads)
 }
 
 bool loads_16_bytes(const float* a, const float* x, int64_t columns) {
-  return columns % 4 == 0 && reinterpret_cast<uintptr_t>(a) % 16 == 0 && reinterpret_cast<uintptr_t>(x) % 16 == 0;
+  return columns % 4 == 0 && aligned_to(a, 16) && aligned_to(x, 16);
 }
 
 }  // namespace
 
 KERNEL_API int gemv_f32_naive(const float* a, const float* x, float* y, int64_t rows, int64_t columns,
                               cudaStream_t stream) {
-  gemv_f32_naive_kernel<<<ceil_div(rows, kThreads), kThreads, 0, stream>>>(a, x, y, rows, columns);
-  return launch_status();
+  return start(gemv_f32_naive_kernel, Launch::kPlain, ceil_div(rows, kThreads), kThreads, 0, stream, a, x, y, rows,
+               columns);
 }
 
 KERNEL_API int gemv_f32_warp(const float* a, const float* x, float* y, int64_t rows, int64_t columns,
                              cudaStream_t stream) {
-  gemv_f32_warp_kernel<<<ceil_div(rows, kThreads / kWarp), kThreads, 0, stream>>>(a, x, y, rows, columns);
-  return launch_status();
+  return start(gemv_f32_warp_kernel, Launch::kPlain, ceil_div(rows, kThreads / kWarp), kThreads, 0, stream, a, x, y,
+               rows, columns);
 }
 
 template <int kRows, int kUnroll>
 static int vectorised(const float* a, const float* x, float* y, int64_t rows, int64_t columns, cudaStream_t stream) {
   if (!loads_16_bytes(a, x, columns)) return gemv_f32_warp(a, x, y, rows, columns, stream);
-  gemv_f32_vectorised_kernel<kRows, kUnroll><<<ceil_div(rows, kRows * kThreads / kWarp), kThreads, 0, stream>>>(
-      reinterpret_cast<const float4*>(a), reinterpret_cast<const float4*>(x), y, rows, columns / 4);
-  return launch_status();
+  return start(gemv_f32_vectorised_kernel<kRows, kUnroll>, Launch::kPlain, ceil_div(rows, kRows * kThreads / kWarp),
+               kThreads, 0, stream, reinterpret_cast<const float4*>(a), reinterpret_cast<const float4*>(x), y, rows,
+               columns / 4);
 }
 
 KERNEL_API int gemv_f32_vectorised(const float* a, const float* x, float* y, int64_t rows, int64_t columns,

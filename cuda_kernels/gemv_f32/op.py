@@ -30,7 +30,7 @@ def _gemv_f32(a: Tensor, x: Tensor, variant: str) -> Tensor:
 
 
 @_gemv_f32.register_kernel("cuda")
-def _(a: Tensor, x: Tensor, variant: str) -> Tensor:
+def launched(a: Tensor, x: Tensor, variant: str) -> Tensor:
     y = a.new_empty(a.shape[0])
     if a.shape[0]:
         launch(f"gemv_f32_{variant}", a, x, y, a.shape[0], a.shape[1], device=a.device)

@@ -1,4 +1,5 @@
-// Instructions that C++ has no name for. Where the architecture lacks one, what does the same more slowly, or nothing.
+// Instructions that C++ has no name for. Where the architecture lacks one, what does the same more slowly, or nothing. A
+// host's compiler, which tests use, finds them in emulated_spectral.h.
 #pragma once
 
 #include <cuda_fp16.h>
@@ -6,42 +7,9 @@
 #include <cstdint>
 #include <type_traits>
 
-__device__ __forceinline__ uint32_t shared_address(const void* pointer) {
-  return static_cast<uint32_t>(__cvta_generic_to_shared(pointer));
-}
+#include "../copies.cuh"
 
-// 16 bytes from device to shared memory without a stop in registers; zeros where not `valid`.
-__device__ __forceinline__ void copy_16_bytes(void* shared, const void* global, bool valid) {
-#if __CUDA_ARCH__ >= 800
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(shared)), "l"(global),
-               "r"(valid ? 16 : 0)
-               : "memory");
-#else
-  *static_cast<uint4*>(shared) = valid ? *static_cast<const uint4*>(global) : uint4{0, 0, 0, 0};
-#endif
-}
-
-__device__ __forceinline__ void close_copies() {
-#if __CUDA_ARCH__ >= 800
-  asm volatile("cp.async.commit_group;" ::: "memory");
-#endif
-}
-
-// Waits until at most kOpen of the closed groups of this thread's copies are under way.
-template <int kOpen>
-__device__ __forceinline__ void await_copies() {
-#if __CUDA_ARCH__ >= 800
-  asm volatile("cp.async.wait_group %0;" ::"n"(kOpen) : "memory");
-#endif
-}
-
-// Four 8 x 8 matrices of 16-bit values; lane l gives the address of row l % 8 of matrix l / 8.
-__device__ __forceinline__ void load_matrices(uint32_t (&part)[4], const void* row) {
-  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
-               : "=r"(part[0]), "=r"(part[1]), "=r"(part[2]), "=r"(part[3])
-               : "r"(shared_address(row))
-               : "memory");
-}
+#ifdef __CUDACC__
 
 // sum += a b by one warp: a 16 x 16 row-major, b 16 x 8 column-major, sum 16 x 8.
 template <typename T>
@@ -78,3 +46,9 @@ __device__ __forceinline__ void await_previous() {
   asm volatile("griddepcontrol.wait;" ::: "memory");
 #endif
 }
+
+#else
+
+#include "emulated_spectral.h"
+
+#endif

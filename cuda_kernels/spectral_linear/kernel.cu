@@ -340,7 +340,7 @@ template <typename T, int kLog>
 __global__ void __launch_bounds__(kThreads, 3)
     spectral_linear_analysis_kernel(const T* __restrict__ x, void* z, int narrow, float* scales, int64_t batch,
                                     Axis axis, int aligned) {
-  extern __shared__ Complex buffer[];
+  Complex* const buffer = dynamic_shared<Complex>();
   let_next_start();
   analyse<T, kLog>(blockIdx.x * int64_t{rows_of_block<kLog>(axis)}, x, z, narrow, scales, batch, axis, aligned, buffer);
 }
@@ -349,7 +349,7 @@ template <typename T, int kLog>
 __global__ void __launch_bounds__(kThreads, kLog ? 3 : 2)
     spectral_linear_synthesis_kernel(const float* w, int splits, const T* __restrict__ bias, T* y, int64_t batch,
                                      Axis axis, int aligned) {
-  extern __shared__ Complex buffer[];
+  Complex* const buffer = dynamic_shared<Complex>();
   await_previous();
   synthesise<T, kLog>(blockIdx.x * int64_t{rows_of_block<kLog>(axis)}, w, splits, bias, y, batch, axis, aligned, buffer);
 }
@@ -564,8 +564,7 @@ __global__ void __launch_bounds__(Tile::kBlock, kThreads / Tile::kBlock)
                                  int64_t batch, int64_t kept_in, int64_t kept_out, int splits) {
   using Value = typename Tile::Value;
   constexpr int kTileBytes = (Tile::kTall + Tile::kWide) * kStageBytes;
-  extern __shared__ uint4 stages[];
-  char* const shared = reinterpret_cast<char*>(stages);
+  char* const shared = dynamic_shared<char>();
   let_next_start();
   const int64_t tiles_down = ceil_div(batch, Tile::kTall), tiles_across = ceil_div(kept_out, Tile::kWide);
   const int64_t first_row = blockIdx.x % tiles_down * Tile::kTall;
@@ -611,7 +610,7 @@ __global__ void __launch_bounds__(Tile::kBlock, kThreads / Tile::kBlock)
 // of the whole grid lie between the steps. repeat: every block transforms the one row for itself, which saves the first.
 template <typename T, int kRows>
 __global__ void __launch_bounds__(kThreads, 2) spectral_linear_fused_kernel(Problem p, int aligned, int repeat) {
-  extern __shared__ Complex buffer[];
+  Complex* const buffer = dynamic_shared<Complex>();
   float* const after = reinterpret_cast<float*>(buffer) + kBufferBytes / int{sizeof(float)};
   float(*const partial)[kRows * kOutputs] = reinterpret_cast<float(*)[kRows * kOutputs]>(after);
   float* const z = repeat ? after + kThreads / kWarp * kRows * kOutputs : p.z;
@@ -644,56 +643,6 @@ __global__ void __launch_bounds__(kThreads, 2) spectral_linear_fused_kernel(Prob
 }
 
 // ---- Launches. ----
-
-enum class Launch { kPlain, kOverlapping, kCooperative };
-
-// overlapping: the kernel may start before the one before it is done, whose results it awaits by await_previous().
-template <typename... Parameters, typename... Given>
-int start(void (*kernel)(Parameters...), Launch kind, int64_t blocks, int threads, int shared_bytes,
-          cudaStream_t stream, Given... given) {
-  if (blocks > INT32_MAX) return static_cast<int>(cudaErrorInvalidConfiguration);
-  if (shared_bytes > 48 * 1024) {
-    const cudaError_t status = cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
-                                                    cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes);
-    if (status != cudaSuccess) return static_cast<int>(status);
-  }
-  cudaLaunchAttribute attribute = {};
-  if (kind == Launch::kOverlapping) {
-    attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-    attribute.val.programmaticStreamSerializationAllowed = 1;
-  } else {
-    attribute.id = cudaLaunchAttributeCooperative;
-    attribute.val.cooperative = 1;
-  }
-  cudaLaunchConfig_t config = {};
-  config.gridDim = dim3(static_cast<unsigned>(blocks));
-  config.blockDim = dim3(static_cast<unsigned>(threads));
-  config.dynamicSmemBytes = static_cast<size_t>(shared_bytes);
-  config.stream = stream;
-  config.attrs = &attribute;
-  config.numAttrs = kind == Launch::kPlain ? 0 : 1;
-  return static_cast<int>(cudaLaunchKernelEx(&config, kernel, static_cast<Parameters>(given)...));
-}
-
-bool aligned_to(const void* pointer, size_t bytes) { return reinterpret_cast<uintptr_t>(pointer) % bytes == 0; }
-
-int attribute_of_device(cudaDeviceAttr attribute) {  // of the current one; 0 where it cannot be asked
-  int device = 0, value = 0;
-  cudaGetDevice(&device);
-  cudaDeviceGetAttribute(&value, attribute, device);
-  return value;
-}
-
-// 10 major + minor of the current device's compute capability.
-int capability() {
-  return 10 * attribute_of_device(cudaDevAttrComputeCapabilityMajor) +
-         attribute_of_device(cudaDevAttrComputeCapabilityMinor);
-}
-
-// Whether a block may have so much shared memory: 64 KB before compute capability 8.0, from 99 to 227 KB since.
-bool fits_a_block(int shared_bytes) {
-  return shared_bytes <= attribute_of_device(cudaDevAttrMaxSharedMemoryPerBlockOptin);
-}
 
 template <typename Left, typename Right, typename Out>
 int product(bool tiled, Launch kind, Left left, Right right, Out out, int64_t rows, int64_t columns, int64_t depth,

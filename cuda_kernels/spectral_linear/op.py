@@ -66,7 +66,7 @@ def _spectral_linear(
 
 
 @_spectral_linear.register_kernel("cuda")
-def _(
+def launched(
     x: Tensor,
     coefficients: Tensor,
     bias: Tensor | None,

@@ -1,0 +1,1 @@
+"""Dense fp32 matrix product."""

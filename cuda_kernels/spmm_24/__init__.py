@@ -1,0 +1,1 @@
+"""Linear layer with two of every four weights kept, by sparse tensor cores."""

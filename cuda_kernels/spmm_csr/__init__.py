@@ -1,0 +1,1 @@
+"""Sparse matrix, by compressed rows, times dense matrix."""
