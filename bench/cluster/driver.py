@@ -8,7 +8,6 @@ the same reason.
 
 from __future__ import annotations
 
-import secrets
 import time
 from collections import Counter, deque
 from dataclasses import dataclass, field
@@ -62,14 +61,14 @@ class RayRunner:
                 self._keep(case, kept(job, case, known[case.id]), " (kept from before)")
         if len(known) < len(job.plan.cases):
             folders = (job.out, job.cache.folder)
-            token = secrets.token_hex(16)
+            token = on_node.token_of(job)
             on_node.mark(folders, token)
             try:
                 self.hands.take_up(on_node.assignment_of(job, self.methods, token))
                 self._work()
             finally:
                 self.hands.drop()
-                on_node.unmark(folders)
+                on_node.unmark(folders, token)
         return [self._records[case.id] for case in job.plan.cases]
 
     def _work(self) -> None:
