@@ -3,6 +3,7 @@
 import dataclasses
 import os
 from collections import deque
+from types import SimpleNamespace
 
 import pytest
 
@@ -190,6 +191,8 @@ def test_memory_grows_with_the_network_and_the_batch(tmp_path):
     )
     assert batch > 3200 * 4 * 3 * (300 + 100 + 10)  # what its layers give, kept, with gradients
     assert memory_of(job_in(tmp_path / "d", "--net", "alexnet:width=512")) > least + 20 * 10**6
+    together = memory_of(job_in(tmp_path / "e", "--processes", "4", "--device", "cpu"))
+    assert 4.9 * least < together < 5 * least  # the batch is shared, all else is not
 
 
 def test_device_of_a_cluster():
@@ -211,6 +214,26 @@ def test_a_wrong_address_is_told_at_once(monkeypatch):
             pass
 
 
+def test_a_variable_without_an_address_is_none(monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", "")
+    asked = []
+
+    class Ray:
+        exceptions = SimpleNamespace(RayError=OSError)
+
+        def init(self, address, **_):
+            asked.append(address)
+
+        def shutdown(self):
+            pass
+
+    monkeypatch.setattr("bench.cluster.connection.the_ray", Ray)
+    monkeypatch.setattr("bench.cluster.connection._hush", lambda: None)
+    with connected("local"):
+        pass
+    assert asked == ["local"]
+
+
 def test_without_ray_the_command_says_what_to_install(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "ray", None)
     with pytest.raises(UsageError, match=r"pip install -r requirements-extra\.txt"), connected("local"):
@@ -221,6 +244,7 @@ def test_without_ray_the_command_says_what_to_install(monkeypatch):
     ("arguments", "says"),
     [
         (["--needs", "cpus=1"], "add --ray"),
+        (["--ray", ""], "--ray cannot be ''"),
         (["--ray", "--at", "size=8x"], "without --ray"),
         (["--ray", "--search", "size<=8KB,drop<=1"], "without --ray"),
     ],
