@@ -12,7 +12,7 @@ import time
 from collections import Counter, deque
 from dataclasses import dataclass, field
 
-from bench.casework import CaseWork
+from bench.casework import CaseWork, store
 from bench.cluster import node as on_node
 from bench.cluster.hands import Hands, Lost, Task
 from bench.cluster.node import Share
@@ -23,7 +23,7 @@ from bench.job import Job
 from bench.measure import Server
 from bench.plan import Case
 from bench.progress import Watcher
-from bench.records import RunRecord, write_record
+from bench.records import RunRecord
 from bench.runner import OnRecord, kept, state_of, summary, title
 
 _SHOW_S = 0.5
@@ -139,7 +139,7 @@ class RayRunner:
             return
         work = CaseWork(job, Narrator(self.watcher, self._meter), Server(()))
         record = work.unfinished(case, "failed", f"its process was lost {MOST_LOSSES} times: {why}")
-        write_record(record, job.record_path(case))
+        store(job, case, record)
         self._keep(case, record)
 
     def _keep(self, case: Case, record: RunRecord, before: str = "") -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from baselines.errors import UsageError
-from bench.casework import CaseWork
+from bench.casework import CaseWork, store
 from bench.cluster.board import BoardWatcher
 from bench.command import Command
 from bench.environment import environment
@@ -22,7 +22,7 @@ from bench.inputs import make_job
 from bench.job import Job
 from bench.measure import Server
 from bench.plan import Case
-from bench.records import RunRecord, write_record
+from bench.records import RunRecord
 from bench.runner import runtimes_of, title
 
 _MARK = ".of-the-driver"  # begins the name of a file in the folders that all machines have to see
@@ -122,7 +122,7 @@ def make(assignment: Assignment, share: Share, board: Any, cpus: int) -> RunReco
     work, case = _opened(assignment, share, board, cpus)
     record = work.attempt(case, lambda: work.make(case))
     if record.status != "ok":
-        write_record(record, work.job.record_path(case))
+        store(work.job, case, record)
     return record
 
 
@@ -134,7 +134,7 @@ def measure(assignment: Assignment, share: Share, board: Any, cpus: int, made: R
     """
     work, case = _opened(assignment, share, board, cpus)
     record = work.attempt(case, lambda: work.measured(case, made))
-    write_record(record, work.job.record_path(case))
+    store(work.job, case, record)
     return record
 
 
