@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -60,47 +62,13 @@ def make_job(
     check_processes(options, device, gpus, data.count("train"), recipe.batch_size)
     trained_on = device.partition(":")[0] + (f" x{options.processes}" if options.processes > 1 else "")
 
-    def make_network(net: str, seed: int) -> torch.nn.Module:
-        own = _asked_for(options, net)
-        return nets.build(
-            net,
-            classes=data.classes,
-            input_shape=data.input_shape,
-            seed=seed,
-            pretrained=own.pretrained,
-            weights=own.weights,
-        )
-
-    def source_of(net: str) -> Source:
-        own = _asked_for(options, net)
-        return Source(_describe_net(own), described, make_recipe(own), trained_on)
-
-    def chain_of(text: str) -> Chain | None:
-        if text == "dense":
-            return None
-        found = chains_of(text)
-        if len(found) > 1:
-            raise UsageError(f"{text} stands for {len(found)} chains: name one of them")
-        return found[0]
-
-    def untrained(net: str) -> torch.nn.Module:
-        return make_network(options.net if net == "dense" else net, 0)
-
-    def chains_of(text: str) -> tuple[Chain, ...]:
-        found = parse_chains(text, methods, options.layers, naming)
-        blank = torch.zeros(2, *data.input_shape)
-        for stage in all_stages(found):
-            if why := stage.method.unsuited(untrained, blank):
-                raise UsageError(f"{stage.label}: {why}")
-        return found
-
-    naming = Naming(data, make_network, source_of)
-    chains = chains_of(options.methods)
+    means = _Means(options, methods, data, described, trained_on)
+    chains = means.chains_of(options.methods)
     try:
-        macs = macs_of(trace(make_network(options.net, 0)), data.input_shape)
+        macs = macs_of(trace(means.network(options.net, 0)), data.input_shape)
     except UntraceableError as error:
         raise UsageError(f"--net {options.net}: {error}; a network must be traceable by torch.fx") from error
-    source = source_of(options.net)
+    source = means.source_of(options.net)
     plan = make_plan(
         source,
         chains,
@@ -118,9 +86,58 @@ def make_job(
     cache = StageCache(options.cache, complain)
     command = dataclasses.replace(command, options=dataclasses.replace(options, out=out))
     return Job(
-        command, plan, data, request, make_network, source_of, chain_of, chains_of, sizes, device, out, cache,
-        options.processes,
+        command, plan, data, request, means.network, means.source_of, means.chain_of, means.chains_of, sizes, device,
+        out, cache, options.processes,
     )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Means:
+    """What names on the command line stand for."""
+
+    options: Options
+    methods: Methods
+    data: ImageData
+    described: dict[str, Any]  # what identifies the data
+    trained_on: str  # device, and how many processes
+
+    def network(self, net: str, seed: int) -> torch.nn.Module:
+        own = _asked_for(self.options, net)
+        return nets.build(
+            net,
+            classes=self.data.classes,
+            input_shape=self.data.input_shape,
+            seed=seed,
+            pretrained=own.pretrained,
+            weights=own.weights,
+        )
+
+    def source_of(self, net: str) -> Source:
+        own = _asked_for(self.options, net)
+        return Source(_describe_net(own), self.described, make_recipe(own), self.trained_on)
+
+    def chain_of(self, text: str) -> Chain | None:
+        if text == "dense":
+            return None
+        found = self.chains_of(text)
+        if len(found) > 1:
+            raise UsageError(f"{text} stands for {len(found)} chains: name one of them")
+        return found[0]
+
+    def chains_of(self, text: str) -> tuple[Chain, ...]:
+        found = parse_chains(text, self.methods, self.options.layers, self._naming)
+        blank = torch.zeros(2, *self.data.input_shape)
+        for stage in all_stages(found):
+            if why := stage.method.unsuited(self._untrained, blank):
+                raise UsageError(f"{stage.label}: {why}")
+        return found
+
+    @functools.cached_property
+    def _naming(self) -> Naming:
+        return Naming(self.data, self.network, self.source_of)
+
+    def _untrained(self, net: str) -> torch.nn.Module:
+        return self.network(self.options.net if net == "dense" else net, 0)
 
 
 def _added(

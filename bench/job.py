@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ from bench.options import Options
 from bench.plan import Case, Plan, Source
 from bench.records import RecordError, RunRecord, read_record, write_json
 
+RANKS = "ranks-"  # begins the names of folders below OUT/work that live as long as processes train together
 _FOLDERS_OF_A_RUN = ("records", "artifacts", "work", "figures")
 _ABANDONED_S = 3600.0
 
@@ -139,6 +141,8 @@ def claim(job: Job) -> None:
     check_writable("--cache", job.cache.folder)
     for folder in _FOLDERS_OF_A_RUN:
         _clear_parts(job.out / folder)
+    for left in (job.out / "work").glob(f"{RANKS}*"):
+        shutil.rmtree(left, ignore_errors=True)
     for folder in FOLDERS_OF_A_CACHE:
         _clear_parts(job.cache.folder / folder)
 

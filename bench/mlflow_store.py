@@ -30,6 +30,7 @@ _REASONS = {  # what a message says somewhere, and what that means
     "CERTIFICATE_VERIFY_FAILED": "its certificate cannot be verified",
     "error code 401": "it wants a name and password: set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD",
     "error code 403": "it forbids it: set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD",
+    "Response body": "it answers as none does",
     "out-of-date database schema": "its database is of another version of MLflow: mlflow db upgrade",
 }
 _LONGEST = 300

@@ -100,7 +100,10 @@ class Options:
     deterministic: bool = _option(False, "refuse operations whose result may vary", "--deterministic", bool)
     device: str = _option("auto", "auto, cpu, cuda or cuda:N", "--device cuda:0")
     processes: int = _option(
-        1, "processes that train one network together, one a GPU, by torchrun", "--processes 4", _whole
+        1,
+        "processes that train one network together, by torchrun, one a GPU (or with --device cpu)",
+        "--processes 4",
+        _whole,
     )
     threads: int = _option(1, "CPU threads while latency and memory are measured", "--threads 2", _whole)
     runtimes: tuple[str, ...] = _option(

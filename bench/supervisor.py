@@ -21,6 +21,7 @@ from types import FrameType
 _TELL, _LIFE = "BENCH_TELL_FD", "BENCH_LIFE_FD"  # of the worker: file descriptors, and
 _BLAMED = "BENCH_BLAMED"  # cases that killed a worker before, each ID=SIGNAL
 _OF_THE_USER = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT}
+_KEPT = "what is finished is kept, and the same command goes on from there"
 _MEANS = {
     signal.SIGKILL: "killed, most often because memory ran out",
     signal.SIGSEGV: "a crash in native code",
@@ -46,7 +47,10 @@ def supervise(command: Sequence[str], say: Callable[[str], None]) -> int:
             return code
         case = begun[-1] if begun else ""
         new = set(begun) - known - {""}
-        if asked or -code in _OF_THE_USER or case in blamed or not new:  # the next worker would come no further
+        if asked or -code in _OF_THE_USER:
+            return 128 - code
+        if case in blamed or not new:  # the next worker would come no further
+            say(f"the process ended: {ending(-code)}; {_KEPT}")
             return 128 - code
         known |= new
         if case:

@@ -13,6 +13,7 @@ from urllib.parse import unquote, urlsplit
 from baselines.errors import UsageError
 
 _SQLITE = "sqlite:///"
+_DATABASES = ("postgresql", "mysql", "mssql", "oracle")
 _ON_WEB = ("http", "https")
 _EXAMPLES = "write --mlflow http://localhost:5000 or --mlflow sqlite:///mlflow.db"
 
@@ -38,7 +39,7 @@ def parse_uri(text: str) -> str:
             )
         return text.rstrip("/")
     shown = re.sub(r"//[^/@]*@", "//", text)
-    more = "" if scheme in (*_ON_WEB, "sqlite") else f"; MLflow's server reaches {scheme} for you"
+    more = f"; MLflow's server reaches {scheme} for you" if scheme.partition("+")[0] in _DATABASES else ""
     raise UsageError(f"--mlflow {shown!r} is no address of a server or sqlite file: {_EXAMPLES}{more}")
 
 

@@ -73,7 +73,11 @@ def test_it_ends_where_no_worker_comes_further_than_the_one_before(tmp_path):
     said = []
     between = "supervisor.begin(''); os.kill(os.getpid(), 9)"
     assert supervise(worker(tmp_path, between), said.append) == 128 + signal.SIGKILL
-    assert said == [f"the process that was between two cases ended: {ending(9)}; going on with the others"]
+    kept = "what is finished is kept, and the same command goes on from there"
+    assert said == [
+        f"the process that was between two cases ended: {ending(9)}; going on with the others",
+        f"the process ended: {ending(9)}; {kept}",
+    ]
     assert len(lines(tmp_path)) == 2
 
 
@@ -86,7 +90,7 @@ def test_it_ends_where_a_worker_does_not_even_begin(tmp_path):
     ]
     assert supervise(line, said.append) == 128 + signal.SIGKILL
     assert (tmp_path / "log").read_text() == "x"
-    assert said == []
+    assert [line.partition(";")[0] for line in said] == [f"the process ended: {ending(9)}"]
 
 
 def test_a_signal_that_a_person_sends_ends_it(tmp_path):

@@ -33,7 +33,7 @@ class Task:
 
 
 class Lost(RuntimeError):
-    """The process that worked on a task is gone, or its machine; the message is one line."""
+    """The process that worked on a task is gone, or broke beside the case, or its machine; the message is one line."""
 
 
 @dataclass
@@ -136,7 +136,7 @@ class Hands:
             except ray.exceptions.RayTaskError as error:
                 if isinstance(error.cause, UsageError):
                     raise UsageError(f"--ray: {error.cause}") from error
-                raise
+                came.append((task, Lost(f"{type(error.cause).__name__}: {_line(error.cause)}")))
             except ray.exceptions.RayError as error:
                 self._looked = float("-inf")  # a machine may be gone
                 came.append((task, Lost(_line(error))))

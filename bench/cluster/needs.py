@@ -97,7 +97,7 @@ def complete(asked: Needs, nodes: Iterable[Node], device: str, memory: int, proc
     if device == "cuda" and gpus < processes:
         raise UsageError(f"--needs gpus={gpus} with --processes {processes}, which take a GPU each: leave gpus out")
     if device == "cpu" and gpus:
-        raise UsageError(f"--needs gpus={gpus} with --device cpu: leave gpus out, or pass --device cuda")
+        raise UsageError(f"--needs gpus={gpus}, and networks train on CPUs here: leave gpus out, or pass --device cuda")
     suited = [node for node in nodes if node.gpus >= gpus and node.cpus]
     if gpus:
         share = min((node.cpus * gpus // node.gpus for node in suited), default=1)

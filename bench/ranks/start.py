@@ -18,7 +18,7 @@ import torch
 
 from bench.cache import Stage
 from bench.estimate import Narrator
-from bench.job import Job
+from bench.job import RANKS, Job
 from bench.measure.process import last_words
 from bench.plan import Case
 from bench.ranks.messages import PROGRESS, RankError, Request, exit_codes, failures
@@ -53,7 +53,9 @@ def made_together(job: Job, case: Case, narrator: Narrator, stage_id: str, rewou
     narrator.tell(f"starting {job.processes} processes")
     if job.device.startswith("cuda"):
         torch.cuda.empty_cache()  # what this process no longer uses of its GPU is the first rank's
-    with tempfile.TemporaryDirectory(prefix="ranks-") as folder:
+    place = job.out / "work"
+    place.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=RANKS, dir=place.resolve()) as folder:
         shared = Path(folder)
         Request(job.command, case, os.getcwd(), rewound_to).write(shared)
         code = _run(job.processes, shared, heard)
