@@ -21,7 +21,7 @@ from bench.folders import no_more_room
 from bench.job import Job, begun, to_measure
 from bench.measure import Measured, Server, measure
 from bench.plan import Case
-from bench.records import RunRecord
+from bench.records import RunRecord, write_record
 from bench.stages import stages
 from methods.base import Refused
 from methods.graph import UntraceableError
@@ -159,3 +159,17 @@ class CaseWork:
             progress=on_step,
             server=self.server,
         )
+
+
+def store(job: Job, case: Case, record: RunRecord) -> None:
+    """Writes the case's record.
+
+    Raises:
+        UsageError: nothing more can be written.
+    """
+    try:
+        write_record(record, job.record_path(case))
+    except OSError as error:
+        if reason := no_more_room(error, (job.out,)):
+            raise UsageError(reason) from error
+        raise

@@ -33,6 +33,12 @@ def _names(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(part.strip() for part in str(text).split(",") if part.strip()))
 
 
+def _filled(text: str) -> str:
+    if not text.strip():  # as of a shell's variable that is not set
+        raise ValueError("empty")
+    return text
+
+
 def _option(
     default: Any, help: str, example: str, parse: Any = str, choices: tuple[str, ...] = (), bare: str | None = None
 ) -> Any:
@@ -154,6 +160,7 @@ class Options:
         "spread the cases over the machines of a Ray cluster: HOST:PORT, auto, or, without a value, RAY_ADDRESS or "
         "this\n  machine alone; they share --out, --cache, data and code",
         "--ray 10.0.0.1:6379",
+        _filled,
         bare="local",
     )
     needs: Needs | None = _option(

@@ -10,13 +10,13 @@ import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from bench.casework import CaseWork
+from bench.casework import CaseWork, store
 from bench.estimate import Meter, Narrator, cached, plan_seconds
 from bench.job import Job, finished
 from bench.measure import Server
 from bench.plan import Case
 from bench.progress import Watcher
-from bench.records import RunRecord, write_record
+from bench.records import RunRecord
 from bench.supervisor import begin, why_blamed
 
 OnRecord = Callable[[RunRecord], None]
@@ -61,7 +61,7 @@ class Runner:
             record = work.unfinished(case, "failed", why)
         else:
             record = work.attempt(case, lambda: work.measured(case, work.make(case)))
-        write_record(record, self.job.record_path(case))
+        store(self.job, case, record)
         begin("")
         return record
 
@@ -87,7 +87,7 @@ def kept(job: Job, case: Case, record: RunRecord) -> RunRecord:
     """The record of before, as what this plan has it for."""
     now = dataclasses.replace(record, role=case.role, control_of=case.control_of)
     if now != record:
-        write_record(now, job.record_path(case))
+        store(job, case, now)
     return now
 
 

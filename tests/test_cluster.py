@@ -3,6 +3,7 @@
 import dataclasses
 import os
 from collections import deque
+from types import SimpleNamespace
 
 import pytest
 
@@ -10,7 +11,8 @@ from baselines.errors import UsageError
 from bench.cluster import node as on_node
 from bench.cluster.connection import connected, device_on
 from bench.cluster.driver import MOST_LOSSES, RayRunner
-from bench.cluster.hands import Lost
+from bench.cluster.hands import Hands as RealHands
+from bench.cluster.hands import Lost, Task
 from bench.cluster.memory import memory_of
 from bench.cluster.needs import Needs, Node, complete, parse_needs
 from bench.cluster.order import waits
@@ -123,6 +125,11 @@ def test_needs_are_read(text, needs):
     assert parse_needs(text) == needs
 
 
+@pytest.mark.parametrize("memory", ["0.05GB", "1.5GB", "16GB", "900GB", "2000GB"])
+def test_needs_are_told_as_they_are_typed(memory):
+    assert str(parse_needs(f"cpus=4,memory={memory}")) == f"cpus=4,memory={memory}"
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
@@ -184,6 +191,8 @@ def test_memory_grows_with_the_network_and_the_batch(tmp_path):
     )
     assert batch > 3200 * 4 * 3 * (300 + 100 + 10)  # what its layers give, kept, with gradients
     assert memory_of(job_in(tmp_path / "d", "--net", "alexnet:width=512")) > least + 20 * 10**6
+    together = memory_of(job_in(tmp_path / "e", "--processes", "4", "--device", "cpu"))
+    assert 4.9 * least < together < 5 * least  # the batch is shared, all else is not
 
 
 def test_device_of_a_cluster():
@@ -205,6 +214,26 @@ def test_a_wrong_address_is_told_at_once(monkeypatch):
             pass
 
 
+def test_a_variable_without_an_address_is_none(monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", "")
+    asked = []
+
+    class Ray:
+        exceptions = SimpleNamespace(RayError=OSError)
+
+        def init(self, address, **_):
+            asked.append(address)
+
+        def shutdown(self):
+            pass
+
+    monkeypatch.setattr("bench.cluster.connection.the_ray", Ray)
+    monkeypatch.setattr("bench.cluster.connection._hush", lambda: None)
+    with connected("local"):
+        pass
+    assert asked == ["local"]
+
+
 def test_without_ray_the_command_says_what_to_install(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "ray", None)
     with pytest.raises(UsageError, match=r"pip install -r requirements-extra\.txt"), connected("local"):
@@ -215,6 +244,7 @@ def test_without_ray_the_command_says_what_to_install(monkeypatch):
     ("arguments", "says"),
     [
         (["--needs", "cpus=1"], "add --ray"),
+        (["--ray", ""], "--ray cannot be ''"),
         (["--ray", "--at", "size=8x"], "without --ray"),
         (["--ray", "--search", "size<=8KB,drop<=1"], "without --ray"),
     ],
@@ -278,7 +308,7 @@ def test_cases_start_when_what_they_wait_for_is_made_and_records_come_in_plan_or
             assert before[case.id] <= set(made)
     assert hands.most <= hands.slots + len(hands.machines)
     assert lines[-1].startswith(f"[{len(records)}/{len(records)}] ")
-    assert not list(tmp_path.rglob(".of-the-driver"))
+    assert not list(tmp_path.rglob(".of-the-driver*"))
 
 
 def test_makes_wait_while_measurements_pile_up(tmp_path):
@@ -398,7 +428,26 @@ def test_what_no_machine_can_do_ends_the_run_and_all_that_is_under_way(tmp_path)
     with pytest.raises(UsageError, match="nothing more can be written"):
         run(job, hands)
     assert hands.dropped
-    assert not list(tmp_path.rglob(".of-the-driver"))
+    assert not list(tmp_path.rglob(".of-the-driver*"))
+
+
+def test_measuring_waits_for_a_machine_where_the_last_one_has_just_gone(tmp_path):
+    class Function:
+        def options(self, **settings):
+            self.settings = settings
+            return self
+
+        def remote(self, *_):
+            return "reference"
+
+    case = job_in(tmp_path).plan.cases[0]
+    hands = RealHands(Needs(2, 0, GB))
+    function = hands._functions["measure"] = Function()
+    task = Task("measure", case, None)
+    hands.start(task, on_node.Share(case.id, 1.0, 0.0))
+    assert hands.running == [task]
+    assert function.settings["num_cpus"] == 2
+    assert "scheduling_strategy" not in function.settings  # of a machine that is not there
 
 
 # On a machine
@@ -421,10 +470,29 @@ def test_a_machine_that_is_not_like_the_drivers_says_why(tmp_path, monkeypatch):
     }
     for says, changes in wrong.items():
         assert on_node.unfit(dataclasses.replace(right, **changes)).startswith(says)
-    (job.cache.folder / ".of-the-driver").unlink()
+    on_node.unmark((job.cache.folder,), "this run")
     assert on_node.unfit(right).startswith("it does not see --cache")
-    on_node.unmark(folders)
+    on_node.unmark(folders, "this run")
+    assert not list(tmp_path.rglob(".of-the-driver*"))
     assert os.getcwd() == str(tmp_path)
+
+
+def test_runs_that_share_a_cache_leave_each_others_marks(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    one, other = job_in(tmp_path), job_in(tmp_path, "--out", str(tmp_path / "other"))
+    token, others = on_node.token_of(one), on_node.token_of(other)
+    on_node.mark((one.out, one.cache.folder), token)
+    assigned = on_node.assignment_of(one, METHODS, token)
+    on_node.mark((other.out, other.cache.folder), others)
+    assert on_node.unfit(assigned) == ""
+    on_node.unmark((other.out, other.cache.folder), others)
+    assert on_node.unfit(assigned) == ""
+    again = on_node.token_of(one)  # started once more after it was killed
+    assert again != token
+    on_node.mark((one.out, one.cache.folder), again)
+    assert on_node.unfit(assigned).startswith("it does not see --out")
+    on_node.unmark((one.out, one.cache.folder), again)
+    assert not list(tmp_path.rglob(".of-the-driver*"))
 
 
 def test_a_machine_that_comes_to_another_plan_refuses(tmp_path, monkeypatch):

@@ -2,6 +2,7 @@
 damaged files. Each is told in a line or mended, and nothing that was finished is lost."""
 
 import contextlib
+import errno
 import itertools
 import os
 import re
@@ -104,6 +105,23 @@ def test_a_disk_that_fills_up_ends_the_run_with_a_line(size, small_disk, monkeyp
         assert told.err.count("\n") == 1
     finally:
         monkeypatch.undo()
+
+
+def test_a_disk_that_is_full_when_a_record_is_written_ends_the_run_with_a_line(
+    undisturbed, tmp_path, monkeypatch, capfd
+):
+    def write_record(record, path):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    monkeypatch.chdir(tmp_path)
+    with monkeypatch.context() as full:
+        full.setattr("bench.casework.write_record", write_record)
+        assert run_bench.main(MINE) == run_bench.BAD_USAGE
+    told = capfd.readouterr()
+    assert "Traceback" not in told.err + told.out
+    assert "make room, and the same command goes on" in told.err
+    assert run_bench.main(MINE) == run_bench.OK
+    assert rows(Path("run")) == undisturbed
 
 
 def test_an_error_of_another_kind_is_no_full_disk(tmp_path):

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -105,7 +106,7 @@ def test_what_is_killed_goes_on_and_results_are_those_of_a_local_run(tmp_path, l
     dense = next(one for one in local.values() if one["chain"] == "dense")
     assert [epoch["epoch"] for epoch in dense["training"]] == list(range(1, 31))
     assert (tmp_path / "run" / "report.html").is_file()
-    assert not list(tmp_path.rglob(".of-the-driver"))
+    assert not list(tmp_path.rglob(".of-the-driver*"))
     until("the end of all its processes", lambda: not processes_in(tmp_path))
 
 
@@ -126,3 +127,32 @@ def test_what_no_machine_holds_is_told_in_a_line(tmp_path):
     assert run.returncode == 2
     last = out.splitlines()[-1]
     assert last.startswith("run_bench.py: no machine of the cluster holds a case that needs cpus=4096")
+
+
+def test_on_gpus_each_task_has_a_process_of_its_own(monkeypatch):
+    """What torch holds of a GPU is given back, and no process goes on with the GPU that is now another's."""
+    import ray
+
+    from bench.cluster import node as on_node
+    from bench.cluster.hands import Hands, Task
+    from bench.cluster.needs import Needs
+
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(on_node, "unfit", lambda _: "")
+
+    def process(*_):
+        return os.getpid()
+
+    ray.init(address="local", num_cpus=2, num_gpus=2, include_dashboard=False, log_to_driver=False, logging_level=40)
+    try:
+        hands = Hands(Needs(1, 1, 10**8), make=process, measure=process)
+        hands.take_up(None)
+        case = SimpleNamespace(id="a case")
+        for step in ("make", "measure") * 2:
+            hands.start(Task(step, case), on_node.Share(case.id, 1.0, 0.0))
+        came = []
+        while hands.running:
+            came += [pid for _, pid in hands.wait()]
+    finally:
+        ray.shutdown()
+    assert len(set(came)) == len(came) == 4

@@ -41,7 +41,7 @@ def connected(address: str) -> Iterator[None]:
     Raises:
         UsageError: Ray is not installed, or there is no cluster at that address.
     """
-    address = os.environ.get("RAY_ADDRESS", address) if address == LOCAL else address
+    address = (address == LOCAL and os.environ.get("RAY_ADDRESS")) or address
     if address != LOCAL and _has_token():  # a cluster that was started beside a token wants it, but nobody sends it
         os.environ.setdefault("RAY_AUTH_MODE", "token")
     ray = the_ray()
@@ -79,7 +79,7 @@ def _reach(address: str) -> None:
     """Raises `UsageError` where nothing listens: Ray itself would try for minutes."""
     found = _ADDRESS.fullmatch(address)
     if not found:
-        raise UsageError(f"--ray {address!r} is no address: give HOST:PORT as `ray start` prints it, or auto")
+        raise UsageError(f"--ray {address!r} is no address: give HOST:PORT as `ray start` prints it, auto, or local")
     try:
         with socket.create_connection((found["host"].strip("[]"), int(found["port"])), timeout=_CONNECT_S):
             pass

@@ -8,12 +8,11 @@ the same reason.
 
 from __future__ import annotations
 
-import secrets
 import time
 from collections import Counter, deque
 from dataclasses import dataclass, field
 
-from bench.casework import CaseWork
+from bench.casework import CaseWork, store
 from bench.cluster import node as on_node
 from bench.cluster.hands import Hands, Lost, Task
 from bench.cluster.node import Share
@@ -24,7 +23,7 @@ from bench.job import Job
 from bench.measure import Server
 from bench.plan import Case
 from bench.progress import Watcher
-from bench.records import RunRecord, write_record
+from bench.records import RunRecord
 from bench.runner import OnRecord, kept, state_of, summary, title
 
 _SHOW_S = 0.5
@@ -62,14 +61,14 @@ class RayRunner:
                 self._keep(case, kept(job, case, known[case.id]), " (kept from before)")
         if len(known) < len(job.plan.cases):
             folders = (job.out, job.cache.folder)
-            token = secrets.token_hex(16)
+            token = on_node.token_of(job)
             on_node.mark(folders, token)
             try:
                 self.hands.take_up(on_node.assignment_of(job, self.methods, token))
                 self._work()
             finally:
                 self.hands.drop()
-                on_node.unmark(folders)
+                on_node.unmark(folders, token)
         return [self._records[case.id] for case in job.plan.cases]
 
     def _work(self) -> None:
@@ -140,7 +139,7 @@ class RayRunner:
             return
         work = CaseWork(job, Narrator(self.watcher, self._meter), Server(()))
         record = work.unfinished(case, "failed", f"its process was lost {MOST_LOSSES} times: {why}")
-        write_record(record, job.record_path(case))
+        store(job, case, record)
         self._keep(case, record)
 
     def _keep(self, case: Case, record: RunRecord, before: str = "") -> None:

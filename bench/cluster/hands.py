@@ -64,7 +64,10 @@ class Hands:
             UsageError: a machine cannot work on it.
         """
         ray = the_ray()
-        self._functions = {"make": ray.remote(self.make), "measure": ray.remote(self.measure)}
+        # On GPUs a process for each task: one that torch has shown a GPU works on that one for good and holds memory of
+        # it, and Ray may give it another one next, or the same one to another process.
+        remote = ray.remote(max_calls=1) if self.needs.gpus else ray.remote
+        self._functions = {"make": remote(self.make), "measure": remote(self.measure)}
         self._assignment = ray.put(assignment)
         self._board = ray.remote(Board).options(num_cpus=0, max_restarts=-1).remote()
         self.look()
@@ -103,7 +106,7 @@ class Hands:
         alone = None
         if task.step == "measure":
             arguments.append(task.made)
-            if not needs.gpus:
+            if not needs.gpus and self.machines:  # with none there now, the next one that comes
                 alone = min(self.machines, key=lambda one: self._alone[one.id])
                 settings = {"num_cpus": alone.cpus, **_only_on(alone)}
         reference = self._functions[task.step].options(**self._settings(), **settings).remote(*arguments)

@@ -18,7 +18,7 @@ _MOST_DATA = 2**31  # of a data set that is held in memory; larger ones stay on 
 
 
 def memory_of(job: Job) -> int:
-    """Bytes of host memory, roughly; what a GPU holds is not among them."""
+    """Bytes of host memory, roughly, of all processes that the case has; what a GPU holds is not among them."""
     data = sum(job.data.count(part) for part in ("train", "validation", "test")) * math.prod(job.data.input_shape)
     source = job.plan.cases[0].source
     model = trace(job.make_network(source.net["spec"], 0))
@@ -28,7 +28,8 @@ def memory_of(job: Job) -> int:
         with torch.no_grad():
             held.run(torch.zeros(1, *job.data.input_shape))
     batch = 4 * held.values * source.recipe.batch_size
-    return _PROCESS + min(data, _MOST_DATA) + _COPIES * weights + _ACTIVATIONS * batch
+    processes = 1 if job.processes == 1 else job.processes + 1  # with the one that asks those that train together
+    return processes * (_PROCESS + min(data, _MOST_DATA) + _COPIES * weights) + _ACTIVATIONS * batch
 
 
 class _Outputs(fx.Interpreter):

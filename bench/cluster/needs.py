@@ -28,7 +28,8 @@ class Needs:
     memory: int | None = None
 
     def __str__(self) -> str:
-        memory = None if self.memory is None else f"{self.memory / 10**9:.2g}GB"
+        gb = (self.memory or 0) / 10**9
+        memory = None if self.memory is None else f"{gb:.0f}GB" if gb >= 10 else f"{gb:.2g}GB"
         said = {"cpus": self.cpus, "gpus": self.gpus, "memory": memory}
         return ",".join(f"{name}={value}" for name, value in said.items() if value is not None)
 

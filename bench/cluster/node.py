@@ -4,13 +4,15 @@ has to come to the same plan: then code, data and networks are the same, and so 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import os
+import secrets
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from baselines.errors import UsageError
-from bench.casework import CaseWork
+from bench.casework import CaseWork, store
 from bench.cluster.board import BoardWatcher
 from bench.command import Command
 from bench.environment import environment
@@ -20,10 +22,10 @@ from bench.inputs import make_job
 from bench.job import Job
 from bench.measure import Server
 from bench.plan import Case
-from bench.records import RunRecord, write_record
+from bench.records import RunRecord
 from bench.runner import runtimes_of, title
 
-_TOKEN = ".of-the-driver"  # in the folders that all machines have to see
+_MARK = ".of-the-driver"  # begins the name of a file in the folders that all machines have to see
 _OURS = ("commit", "commit_dirty", "python", "packages")
 _work: dict[str, CaseWork] = {}  # by plan, of this process
 
@@ -60,17 +62,28 @@ def _code() -> dict[str, Any]:
     return {name: here[name] for name in _OURS}
 
 
+def token_of(job: Job) -> str:
+    """A token of the run, another one each time. It begins as the run's last one did, which names its file: runs that
+    share a cache each have their own there, and one that was killed leaves none for good."""
+    place = hashlib.sha256(str(job.out.resolve()).encode()).hexdigest()[:16]
+    return f"{place}.{secrets.token_hex(16)}"
+
+
 def mark(folders: tuple[Path, ...], token: str) -> None:
     """Puts the token where the other machines look for it."""
     for folder in folders:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / _TOKEN).write_text(token, encoding="ascii")
+        _file_of(token, folder).write_text(token, encoding="ascii")
 
 
-def unmark(folders: tuple[Path, ...]) -> None:
+def unmark(folders: tuple[Path, ...], token: str) -> None:
     """Takes it away."""
     for folder in folders:
-        (folder / _TOKEN).unlink(missing_ok=True)
+        _file_of(token, folder).unlink(missing_ok=True)
+
+
+def _file_of(token: str, folder: Path) -> Path:
+    return folder / f"{_MARK}-{token.partition('.')[0]}"
 
 
 def unfit(assignment: Assignment) -> str:
@@ -81,7 +94,7 @@ def unfit(assignment: Assignment) -> str:
     for flag, folder in (("--out", assignment.command.options.out), ("--cache", assignment.command.options.cache)):
         assert folder
         try:
-            seen = (folder / _TOKEN).read_text(encoding="ascii")
+            seen = _file_of(assignment.token, folder).read_text(encoding="ascii")
         except OSError:
             seen = ""
         if seen != assignment.token:
@@ -109,7 +122,7 @@ def make(assignment: Assignment, share: Share, board: Any, cpus: int) -> RunReco
     work, case = _opened(assignment, share, board, cpus)
     record = work.attempt(case, lambda: work.make(case))
     if record.status != "ok":
-        write_record(record, work.job.record_path(case))
+        store(work.job, case, record)
     return record
 
 
@@ -121,7 +134,7 @@ def measure(assignment: Assignment, share: Share, board: Any, cpus: int, made: R
     """
     work, case = _opened(assignment, share, board, cpus)
     record = work.attempt(case, lambda: work.measured(case, made))
-    write_record(record, work.job.record_path(case))
+    store(work.job, case, record)
     return record
 
 
