@@ -2,7 +2,8 @@
 
 Every variant is checked against its reference on hard data first; a variant that fails is not timed. Then all variants
 and the vendors' libraries are timed by turns. Writes kernels.json, a table for each operation, a page and a roofline
-figure to --out; --publish also puts the tables into the operations' folders.
+figure to --out; --publish also puts the tables into the operations' folders. Without a GPU, --build-only --publish puts
+there what the counts and the compiler say.
 """
 
 from __future__ import annotations
@@ -22,8 +23,6 @@ from cuda_kernels.build import operations as operation_names
 from cuda_kernels.results import (
     CheckOutcome,
     KernelRun,
-    OperationCard,
-    VariantCard,
     WorkloadResult,
     read_run,
     write_run,
@@ -59,12 +58,18 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--profile", action="store_true", help="one call of each variant under ncu: OUT/profile.csv")
     parser.add_argument("--sanitize", action="store_true", help="the checks under compute-sanitizer")
     parser.add_argument("--report", type=Path, metavar="JSON", help="draw the report of a finished run again")
-    parser.add_argument("--publish", action="store_true", help="also write the README.md of each operation's folder")
+    parser.add_argument(
+        "--publish",
+        action="store_true",
+        help="also write the README.md of each operation's folder; with --build-only without times, and says so",
+    )
     typed = parser.parse_args(arguments)
     if typed.operations:
         unknown = [name for name in typed.operations.split(",") if name not in operation_names()]
         if unknown:
             parser.error(f"there is no operation {unknown[0]!r}: choose from {', '.join(operation_names())}")
+        if typed.publish:
+            parser.error("--publish puts the pages of all operations in place: leave --operations out")
     if typed.budget <= 0:
         parser.error(f"--budget must be positive, got {typed.budget}")
     return typed
@@ -79,6 +84,8 @@ def main(arguments: Sequence[str]) -> int:
             return 0
         if typed.build_only:
             print(f"built {build(TARGETS)}")
+            if typed.publish:
+                _publish_sheets()
             return 0
         if reason := _no_gpu():
             print(f"cuda_kernels: {reason}", file=sys.stderr)
@@ -108,6 +115,7 @@ def _run(typed: argparse.Namespace, command: str) -> int:
 
     from bench.environment import environment
     from cuda_kernels.catalogue import OPERATIONS
+    from cuda_kernels.sheets import card
     from cuda_kernels.timing import Stopwatch, ceilings, time_workload
     from cuda_kernels.verify import verify
 
@@ -142,23 +150,13 @@ def _run(typed: argparse.Namespace, command: str) -> int:
             torch.cuda.get_device_capability(device),
             environment(),
             limits,
-            tuple(_card(one) for one in chosen),
+            tuple(card(one) for one in chosen),
             tuple(checks),
             tuple(workloads),
         )
         write_run(run, typed.out / "kernels.json")
         _draw(run, typed.out, publish=typed.publish)
     return 0 if all(one.passed for one in checks) else 1
-
-
-def _card(operation: Operation) -> OperationCard:
-    cards = tuple(
-        VariantCard(
-            one.name, one.idea, f"sm_{one.capability[0]}{one.capability[1]}{'a' if one.exact else ' and newer'}"
-        )
-        for one in operation.variants
-    )
-    return OperationCard(operation.name, operation.summary, cards)
 
 
 def _print_workload(result: WorkloadResult) -> None:
@@ -207,9 +205,20 @@ def _under_tool(typed: argparse.Namespace, arguments: list[str]) -> int:
     return 0
 
 
+def _publish_sheets() -> None:
+    """Writes pages for the operations' folders that say what is known without a GPU, and that nothing is measured."""
+    from cuda_kernels.sheets import H200, compiler, sheets
+    from reports.kernel_sheets import draw_sheets
+
+    for path in draw_sheets(tuple(sheets()), H200, compiler(), Path(__file__).resolve().parent):
+        print(path)
+
+
 def _draw(run: KernelRun, out: Path, *, publish: bool) -> None:
     from reports.kernels import draw_kernels
 
+    if publish and (missing := set(operation_names()) - {one.name for one in run.cards}):
+        raise ValueError(f"--publish needs a run of all operations, this one lacks {', '.join(sorted(missing))}")
     for path in draw_kernels(run, out, folders=Path(__file__).resolve().parent if publish else None):
         print(path)
 

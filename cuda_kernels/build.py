@@ -12,9 +12,10 @@ import shutil
 import subprocess
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+
+from cuda_kernels.results import KernelResources
 
 _HERE = Path(__file__).resolve().parent
 CACHE = _HERE.parent / ".build" / "cuda_kernels"
@@ -30,18 +31,6 @@ _TIMEOUT_S = 900
 
 class BuildFailure(RuntimeError):
     """The kernels cannot be compiled here. The message says what is missing or what the compiler said."""
-
-
-@dataclass(frozen=True)
-class KernelResources:
-    """What the assembler says of one kernel on one target."""
-
-    operation: str
-    kernel: str  # the function's name, template arguments aside
-    target: str  # "sm_90a"
-    registers: int  # per thread
-    spill_bytes: int  # stores and loads per thread that left the registers
-    stack_bytes: int  # per thread
 
 
 def operations() -> list[str]:
@@ -153,6 +142,16 @@ def _targets(targets: tuple[str, ...]) -> list[str]:
 
 def _digest(parts: Iterable[str]) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+
+
+def compiler_release() -> str:
+    """The release of nvcc, such as "13.0.88".
+
+    Raises:
+        BuildFailure: there is none.
+    """
+    found = re.search(r"\bV(\d+(?:\.\d+)+)", _version(compiler()))
+    return found[1] if found else "unknown"
 
 
 @cache

@@ -62,6 +62,7 @@ class Workload:
     unit: which of the machine's ceilings the arithmetic is held against: "fp32", "fp16" or "int8".
     goal: (vendor's name or "copy bandwidth", at least this ratio vendor time / our time, or share of bandwidth).
     variants: which are timed; slow ones may be left out of large sizes. None: all.
+    zeros: share of the matrix, of sparse products.
     """
 
     name: str
@@ -72,6 +73,7 @@ class Workload:
     vendors: tuple[Vendor, ...]
     goal: tuple[str, float] | None = None
     variants: tuple[str, ...] | None = None
+    zeros: float | None = None
 
 
 @dataclass(frozen=True)

@@ -71,6 +71,7 @@ class WorkloadResult:
     output_bytes: int
     goal: tuple[str, float] | None
     timings: tuple[Timing, ...]
+    zeros: float | None = None  # share of the matrix, of sparse products
 
     def best(self) -> Timing | None:
         """The fastest variant."""
@@ -97,6 +98,49 @@ class OperationCard:
     name: str
     summary: str
     variants: tuple[VariantCard, ...]
+
+
+@dataclass(frozen=True)
+class KernelResources:
+    """What the assembler says of one kernel on one target."""
+
+    operation: str
+    kernel: str  # the function's name, template arguments aside
+    target: str  # "sm_90a"
+    registers: int  # per thread
+    spill_bytes: int  # stores and loads per thread that left the registers
+    stack_bytes: int  # per thread
+
+
+@dataclass(frozen=True)
+class Need:
+    """What a workload needs at least, and what is hoped for."""
+
+    workload: str
+    operations: float
+    bytes: float
+    unit: str  # as of `Ceilings.operations_per_s`
+    goal: tuple[str, float] | None
+    zeros: float | None = None
+
+
+@dataclass(frozen=True)
+class Peaks:
+    """What a GPU could do at most by its data sheet; nothing here is measured."""
+
+    device: str  # with what the numbers are made of
+    bytes_per_s: float
+    operations_per_s: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """What is known of an operation without a GPU: its variants, what its workloads need, what the compiler says."""
+
+    card: OperationCard
+    needs: tuple[Need, ...]
+    register_limits: dict[str, int]  # by part of a kernel's name
+    resources: tuple[KernelResources, ...]
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ _BUSY_CYCLES = 300_000  # about 0.2 ms, longer than the host takes to queue a ca
 _COPIED_BYTES = 1 << 30
 # Operations of one multiprocessor in a clock, a multiply-add being two: CUDA C++ Programming Guide, "Arithmetic
 # Instructions", for fp32; the architectures' white papers for dense tensor-core products with fp32 or int32 sums.
-_PER_CLOCK = {
+PER_CLOCK = {
     (7, 5): {"fp32": 128, "fp16": 1024, "int8": 2048},
     (8, 0): {"fp32": 128, "fp16": 2048, "int8": 4096},
     (8, 6): {"fp32": 256, "fp16": 1024, "int8": 2048},
@@ -111,6 +111,7 @@ def time_workload(
         input_bytes=sum(one.numel() * one.element_size() for one in tensors),
         output_bytes=out.numel() * out.element_size(),
         goal=workload.goal,
+        zeros=workload.zeros,
         timings=(
             *(Timing(name, name in variants, taken) for name, taken in samples.items()),
             *(Timing(name, name in variants, refused=reason) for name, reason in refused.items()),
@@ -134,13 +135,13 @@ def ceilings(stopwatch: Stopwatch, device: torch.device) -> Ceilings:
     rates = {name: sizes[name] / times[name] for name in calls}
     properties = torch.cuda.get_device_properties(device)
     clocks_per_s = properties.multi_processor_count * highest_clock_hz(device)
-    known = [one for one in _PER_CLOCK if one <= (properties.major, properties.minor)]
+    known = [one for one in PER_CLOCK if one <= (properties.major, properties.minor)]
     return Ceilings(
         rates["copy"],
         rates["to device"],
         rates["to host"],
         properties.L2_cache_size,
-        {unit: count * clocks_per_s for unit, count in _PER_CLOCK[max(known)].items()},
+        {unit: count * clocks_per_s for unit, count in PER_CLOCK[max(known)].items()},
     )
 
 

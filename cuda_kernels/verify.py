@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
+from cuda_kernels.launch import KernelError
 from cuda_kernels.operation import Arguments, Check, Operation
 from cuda_kernels.results import CheckOutcome
 
@@ -16,7 +18,7 @@ _POISONED_BYTES = 1 << 22  # of each size of freed memory that the next output m
 
 
 def verify(operation: Operation, device: torch.device) -> Iterator[CheckOutcome]:
-    """Outcomes of all checks of the variants that this GPU runs."""
+    """Outcomes of all checks of the variants that this GPU runs. A variant whose launch is refused fails the check."""
     capability = torch.cuda.get_device_capability(device)
     for check in operation.checks:
         arguments = make(check, device)
@@ -25,7 +27,12 @@ def verify(operation: Operation, device: torch.device) -> Iterator[CheckOutcome]
         for variant in operation.variants:
             if variant.runs_on(capability) and (check.variants is None or variant.name in check.variants):
                 poison(expected, device)
-                out = operation.run(*arguments, variant=variant.name)
+                try:
+                    out = operation.run(*arguments, variant=variant.name)
+                except KernelError as refused:  # a launch that the driver refuses is that variant's fault alone
+                    print(f"  {refused}", file=sys.stderr)
+                    yield CheckOutcome(operation.name, variant.name, check.name, math.nan, check.tolerance)
+                    continue
                 torch.cuda.synchronize(device)
                 error = distance(out, expected) if _same(arguments, kept) else math.nan
                 yield CheckOutcome(operation.name, variant.name, check.name, error, check.tolerance)

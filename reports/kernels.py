@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from cuda_kernels.results import KernelRun, OperationCard, Timing, WorkloadResult
+from cuda_kernels.results import CheckOutcome, KernelRun, OperationCard, Timing, VariantCard, WorkloadResult
 from reports.style import COLOURS, MARKERS, new_figure, save, styled, write_whole
 
 _COPY = "copy bandwidth"  # the goal that is a share of the bandwidth, not a vendor's time
@@ -19,12 +20,13 @@ _COPY = "copy bandwidth"  # the goal that is a share of the bandwidth, not a ven
 def draw_kernels(run: KernelRun, folder: Path, folders: Path | None = None) -> list[Path]:
     """Writes OPERATION.md for each operation, kernels.md and roofline.png and .svg into `folder`.
 
-    folders: where the operations' own folders lie; each gets its table as README.md.
+    folders: where the operations' own folders lie; each gets its table as README.md, and `folders` the goals of all.
     """
     texts = {card.name: operation_page(run, card) for card in run.cards}
     paths = [write_whole(folder / f"{name}.md", text.encode()) for name, text in texts.items()]
     if folders is not None:
         paths += [write_whole(folders / name / "README.md", text.encode()) for name, text in texts.items()]
+        paths.append(write_whole(folders / "README.md", front_page(run).encode()))
     with styled():
         paths += save(roofline(run), folder, "roofline")
     return [*paths, write_whole(folder / "kernels.md", page(run).encode())]
@@ -51,6 +53,7 @@ def page(run: KernelRun) -> str:
         "## Goals",
         "",
         *goal_lines(run),
+        *crossing_lines(run),
         "",
         "![roofline](roofline.png)",
         "",
@@ -60,18 +63,48 @@ def page(run: KernelRun) -> str:
     return "\n".join([*lines, *_notes()]) + "\n"
 
 
+def front_page(run: KernelRun) -> str:
+    """The README of the folder that holds the operations' folders: what each is, and the goals of all."""
+    lines = ["# GPU kernels", "", _origin(run), "", *(f"- {link(card)}" for card in run.cards), "", "## Goals", ""]
+    return "\n".join([*lines, *goal_lines(run), *crossing_lines(run)]) + "\n"
+
+
+def link(card: OperationCard) -> str:
+    """To an operation's page from that of all."""
+    return f"[{card.name}]({card.name}/README.md): {card.summary}"
+
+
 def operation_page(run: KernelRun, card: OperationCard) -> str:
     """The README of an operation's folder: its variants in words, then what each took."""
     checks = [one for one in run.checks if one.operation == card.name]
-    lines = [f"# {card.name}: {card.summary}", "", "| variant | idea | runs on | largest error |", "|---|---|---|---|"]
-    for variant in card.variants:
-        errors = [one.error for one in checks if one.variant == variant.name]
-        failed = [one.check for one in checks if one.variant == variant.name and not one.passed]
-        worst = f"failed: {', '.join(failed)}" if failed else (f"{max(errors):.1e}" if errors else "not run")
-        lines.append(f"| {variant.name} | {variant.idea} | {variant.runs_on} | {worst} |")
+    lines = [f"# {card.name}: {card.summary}", ""]
+    lines += variant_rows((variant, _worst([one for one in checks if one.variant == variant.name]))
+                          for variant in card.variants)  # fmt: skip
     names = list(dict.fromkeys(one.check for one in checks))
     lines += ["", f"Checked on: {'; '.join(names)}.", "", "## Times", "", _origin(run), "", *_times(run, card.name), ""]
     return "\n".join([*lines, *_notes()]) + "\n"
+
+
+def variant_rows(variants: Iterable[tuple[VariantCard, str]]) -> list[str]:
+    """A table of variants in words, each with its largest error or why there is none."""
+    return [
+        "| variant | idea | runs on | largest error |",
+        "|---|---|---|---|",
+        *(f"| {one.name} | {one.idea} | {one.runs_on} | {worst} |" for one, worst in variants),
+    ]
+
+
+def _worst(checks: Sequence[CheckOutcome]) -> str:
+    failed = [one.check for one in checks if not one.passed]
+    if failed:
+        return f"failed: {', '.join(failed)}"
+    return f"{max(one.error for one in checks):.1e}" if checks else "not run"
+
+
+def goal_words(goal: tuple[str, float]) -> str:
+    """A goal, such as "at least 0.9 x cuBLAS"."""
+    what, least = goal
+    return f"at least {least:g} of the {what}" if what == _COPY else f"at least {least:g} x {what}"
 
 
 def goal_lines(run: KernelRun) -> list[str]:
@@ -80,13 +113,44 @@ def goal_lines(run: KernelRun) -> list[str]:
     for one in run.workloads:
         if one.goal is None:
             continue
-        what, least = one.goal
         reached, best = _reached(run, one), one.best()
-        met = "not measured" if math.isnan(reached) else "yes" if reached >= least else "no"
-        goal = f"at least {least:g} of the {what}" if what == _COPY else f"at least {least:g} x {what}"
+        met = "not measured" if math.isnan(reached) else "yes" if reached >= one.goal[1] else "no"
         name = best.name if best else "none ran"
-        lines.append(f"| {one.operation} | {one.workload} | {goal} | {name} | {_ratio(reached)} | {met} |")
+        lines.append(
+            f"| {one.operation} | {one.workload} | {goal_words(one.goal)} | {name} | {_ratio(reached)} | {met} |"
+        )
     return lines
+
+
+def crossing_lines(run: KernelRun) -> list[str]:
+    """For each operation on sparse matrices, and each of its shapes, the share of zeros from which it passes the dense
+    product: where the ratio of median times, taken as straight between neighbours, is one."""
+    lines = [""]
+    shapes: dict[tuple[str, str], list[tuple[float, float]]] = {}
+    for one in run.workloads:
+        dense = next((other for other in one.vendors() if " dense" in other.name and other.samples_s), None)
+        if one.zeros is not None and dense and (best := one.best()):
+            shape = (one.operation, one.workload.rpartition(", ")[0])
+            shapes.setdefault(shape, []).append((one.zeros, dense.median_s / best.median_s))
+    found = [(" ".join(name), sorted(points)) for name, points in shapes.items() if len(points) > 1]
+    lines += [f"- {name} {_crossing(points)}" for name, points in found]
+    return lines if len(lines) > 1 else []
+
+
+def _crossing(points: Sequence[tuple[float, float]]) -> str:
+    """points: (share of zeros, dense time over ours), by zeros."""
+    slower = [zeros for zeros, ratio in points if ratio < 1]
+    if not slower:
+        return f"is faster than the dense product from {_percent(points[0][0])} zeros on, the least that was timed."
+    if points[-1][1] < 1:
+        return f"is slower than the dense product up to {_percent(points[-1][0])} zeros, the most that was timed."
+    (low, before), (high, after) = next(pair for pair in pairwise(points) if pair[0][0] == slower[-1])
+    at = low + (high - low) * (1 - before) / (after - before)
+    return f"passes the dense product at about {_percent(at)} zeros, between {_percent(low)} and {_percent(high)}."
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
 
 
 def _reached(run: KernelRun, one: WorkloadResult) -> float:
@@ -113,8 +177,8 @@ def _times(run: KernelRun, operation: str) -> list[str]:
         lines += [
             f"### {one.workload}",
             "",
-            f"{_amount(one.operations)}operations, {_amount(one.bytes)}bytes: at least {_microseconds(least)} us. "
-            f"Moving inputs and output between host and device would take {_microseconds(moved)} us.",
+            f"{amount(one.operations)}operations, {amount(one.bytes)}bytes: at least {microseconds(least)} us. "
+            f"Moving inputs and output between host and device would take {microseconds(moved)} us.",
             "",
             "| | us, median (quartiles) | share of the roofline |"
             + "".join(f" x {vendor.name} |" for vendor in vendors),
@@ -130,7 +194,7 @@ def _row(timing: Timing, least_s: float, vendors: Sequence[Timing]) -> str:
         return f"| {timing.name} | {timing.refused} | |" + " |" * len(vendors)
     low, middle, high = statistics.quantiles(timing.samples_s, n=4)
     ratios = "".join(f" {_ratio(vendor.median_s / timing.median_s)} |" for vendor in vendors)
-    spread = f"{_microseconds(middle)} ({_microseconds(low)} to {_microseconds(high)})"
+    spread = f"{microseconds(middle)} ({microseconds(low)} to {microseconds(high)})"
     return f"| {timing.name} | {spread} | {100 * least_s / timing.median_s:.0f} % |{ratios}"
 
 
@@ -156,12 +220,14 @@ def _ratio(value: float) -> str:
     return "" if math.isnan(value) else f"{value:.2f}"
 
 
-def _microseconds(seconds: float) -> str:
+def microseconds(seconds: float) -> str:
+    """Seconds as a number of microseconds."""
     value = 1e6 * seconds
     return f"{value:.1f}" if value < 100 else f"{value:,.0f}".replace(",", " ")
 
 
-def _amount(value: float) -> str:
+def amount(value: float) -> str:
+    """A count in thousands, millions, ...: "1.5 M ", with a space behind for a word."""
     for size, letter in ((1e12, "T "), (1e9, "G "), (1e6, "M "), (1e3, "k ")):
         if value >= size:
             return f"{value / size:.3g} {letter}"

@@ -17,7 +17,7 @@ MAY_IMPORT = {
     "reports": {"bench.records", "bench.intervals", "cuda_kernels.results"},
 }
 ENTRY_POINTS = {  # these put the parts together
-    "cuda_kernels/__main__.py": {"reports.kernels", "bench.environment"},
+    "cuda_kernels/__main__.py": {"reports.kernels", "reports.kernel_sheets", "bench.environment"},
     "bench/load.py": {"methods.METHODS", "reports"},
     "bench/ranks/rank.py": {"methods.METHODS"},
     "bench/scale.py": {"methods.METHODS"},

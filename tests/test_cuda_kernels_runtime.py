@@ -11,6 +11,7 @@ from bench.artifact import ship
 from bench.records import SIMULATED_INT8, KernelCount
 from bench.runtimes import RUNTIMES
 from bench.runtimes.integer_products import IN_ONE_KERNEL, IntegerProduct
+from bench.runtimes.kernel_session import BY_REFERENCE
 from methods.layers import SpectralLinear
 from methods.layers.activations import ActivationQuantizer
 from methods.layers.kernel_products import SparseProduct, SpectralProduct, in_kernels
@@ -54,6 +55,7 @@ def test_a_quantised_network_multiplies_codes(kind, count, device):
     grouped = 1 if kind is Depthwise else 0
     assert KernelCount("int8", "cuda_kernels.gemm_i8", CONVOLUTIONS[kind] + LINEARS[kind] - grouped) in kernels.counts
     assert (SIMULATED_INT8 in kernels.notes) == bool(grouped)
+    assert (BY_REFERENCE in kernels.notes) == (device == "cpu")
 
 
 @pytest.mark.parametrize("shape", [(3, 5), (17, 16), (1, 1), (40, 9)])
@@ -143,6 +145,7 @@ def test_a_spectral_network_runs_its_coefficients(device):
     found, kernels = ran(model, images(4), device)
     assert np.allclose(found, logits(model, images(4)), rtol=1e-3, atol=1e-4)
     assert "cuda_kernels.spectral_linear" in kernels.words()
+    assert (BY_REFERENCE in kernels.words()) == (device == "cpu")
 
 
 def test_a_float_network_runs_as_in_eager():

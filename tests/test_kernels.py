@@ -3,6 +3,7 @@
 import dataclasses
 import inspect
 import math
+import shutil
 import subprocess
 import sys
 
@@ -212,9 +213,40 @@ def test_a_wrong_kernel_is_seen():
     assert [one for one in verify(one_row_short, torch.device("cuda")) if not one.passed]
 
 
+@pytest.mark.parametrize("device", [CPU, pytest.param(torch.device("cuda"), marks=needs_gpu)], ids=str)
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_operations_keep_torchs_laws(name, device):
+    """Schema, fake kernel (also of sizes that are not known), autograd: `torch.library.opcheck` tries each."""
+    operation, registered = OPERATIONS[name], getattr(torch.ops.cuda_kernels, name).default
+    for check in [one for one in operation.checks if one.variants is None and "8192" not in one.name][:5]:
+        given = inspect.signature(operation.run).bind(*make(check, device))
+        given.apply_defaults()
+        found = torch.library.opcheck(registered, given.args)
+        assert set(found.values()) == {"SUCCESS"}, (check.name, found)
+
+
+def test_a_fake_kernel_of_another_shape_is_seen():
+    """The law above, broken on purpose."""
+    with torch.library._scoped_library("cuda_kernels_broken", "FRAGMENT") as library:
+        library.define("doubled(Tensor x) -> Tensor")
+        library.impl("doubled", lambda x: x * 2, "CPU")
+        torch.library.register_fake("cuda_kernels_broken::doubled", lambda x: x[1:], lib=library)
+        with pytest.raises(torch.testing._internal.optests.OpCheckError, match="fake"):
+            torch.library.opcheck(torch.ops.cuda_kernels_broken.doubled.default, (torch.ones(3),))
+
+
+@needs_gpu
+@pytest.mark.skipif(shutil.which("compute-sanitizer") is None, reason="compute-sanitizer is not on PATH")
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_compute_sanitizer_finds_nothing(name, tmp_path):
+    command = [sys.executable, "-m", "cuda_kernels", "--sanitize", "--operations", name, "--out", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=3600)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+
+
 @needs_gpu
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_operations_compile_and_keep_torchs_laws_on_the_gpu(name):
+def test_operations_compile_on_the_gpu(name):
     operation = OPERATIONS[name]
     arguments = make(next(one for one in operation.checks if one.variants is None), torch.device("cuda"))
     compiled = torch.compile(operation.run, fullgraph=True)

@@ -14,7 +14,7 @@ from tests.test_architecture import ROOT
 
 COMPILER = shutil.which("c++")
 LOGS = range(4, 13)  # of half the length: all that the kernel takes
-# The steps of `analyse` and `synthesise` in kernel.cu; a loop over t stands where a barrier ends what threads do.
+# The steps of `analyse` and `synthesise` in transforms.cuh; a loop over t stands where a barrier ends what threads do.
 SOURCE = """
 #include <vector>
 #include "fft.cuh"

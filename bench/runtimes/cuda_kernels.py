@@ -2,7 +2,8 @@
 weights left as sparse products, linear layers stored as DCT or DST coefficients as one operation.
 
 What they do not serve (convolutions in groups, layers with less than 80 % zeros that are not quantised) runs as in
-eager, and `kernels` says so. Runs on a processor too, where the kernels' references answer, slowly and exactly.
+eager, and `kernels` says so. Runs on a processor too, where the kernels' references answer, slowly and exactly, which
+`kernels` says as well.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ class CudaKernels(TorchRuntime):
 
     def session(self, model: GraphModule, device: str) -> Session:
         from bench.runtimes.integer_products import IN_ONE_KERNEL, with_integer_products
-        from bench.runtimes.torch_session import EagerSession
+        from bench.runtimes.kernel_session import KernelSession
         from methods.graph import modules_called, replace_module
         from methods.layers import kernel_products
 
@@ -49,4 +50,4 @@ class CudaKernels(TorchRuntime):
                 replace_module(lowered, path, product)
             if isinstance(product, kernel_products.SparseProduct):
                 skipping.add(path)
-        return EagerSession(model, lowered.eval(), device, frozenset(skipping))
+        return KernelSession(model, lowered.eval(), device, frozenset(skipping))

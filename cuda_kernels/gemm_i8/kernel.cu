@@ -247,7 +247,8 @@ int run(Way way, const int8_t* a, const int8_t* b, const Result& result, int64_t
     return start(gemm_i8_naive_kernel, Launch::kPlain, ceil_div(m * n, kThreads), kThreads, 0, stream, a, b, result, k);
   }
   const bool small = ceil_div(m, kTall) * ceil_div(n, kWide) * 2 < multiprocessors();  // half of them would be idle
-  if ((way == Way::kWgmma || (way == Way::kAuto && !small)) && pieces && capability() == 90) {
+  const bool counted = m <= INT32_MAX && n <= INT32_MAX;  // copies of tiles take 32-bit places
+  if ((way == Way::kWgmma || (way == Way::kAuto && !small)) && pieces && counted && capability() == 90) {
     CUtensorMap left, right;
     if (map_tiles(&left, a, m, k, kTall, kStageBytes) && map_tiles(&right, b, n, k, kWide, kStageBytes)) {
       const int64_t tiles = ceil_div(m, kTall) * ceil_div(n, kWide);

@@ -1,7 +1,9 @@
 // y = A x in fp32: A [rows, columns] row-major, x [columns], y [rows].
 //
 // Bytes: 4 rows columns of A dominate; 2 operations for each 4 bytes, so device memory is the limit and the kernel's
-// only task is to keep enough loads in flight. x is read again by every row and has to come from cache.
+// only task is to keep enough loads in flight. At 16384^2 that is 1.07 GB, 224 us at 4.8 TB/s, beside 5.4e8 operations,
+// 8 us of FMA on 132 SMs; 3.4 MB have to be under way at 700 ns. x is read again by every row and has to come from
+// cache.
 #include "../launch.cuh"
 
 namespace {

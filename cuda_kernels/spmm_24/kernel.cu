@@ -9,8 +9,8 @@
 // limit, 1.78.
 //
 // A block a tile of 128 outputs and 64 or 128 rows of x, 128 of `in` at a time: 16 KB of values, 2 KB of places and 16
-// or 32 KB of x a stage, three of them. Of a step 32 deep, a warp of 32 x 32 loads 6 pieces by ldmatrix for 8 products,
-// one of 64 x 32 8 for 16.
+// or 32 KB of x a stage, three of them, or two where a block has less than 102 KB (compute capability 8.6, 8.9). Of a
+// step 32 deep, a warp of 32 x 32 loads 6 pieces by ldmatrix for 8 products, one of 64 x 32 8 for 16.
 #include "../launch.cuh"
 
 #include <type_traits>
@@ -83,9 +83,9 @@ __device__ __forceinline__ void load_panel(char* panel, const void* matrix, int6
 }
 
 // 128 outputs by kWide rows of x, kWarpsDown warps along the outputs.
-template <int kWide_, int kWarpsDown_>
+template <int kWide_, int kWarpsDown_, int kStages_>
 struct Tile {
-  static constexpr int kTall = 128, kWide = kWide_, kWarpsDown = kWarpsDown_, kStages = 3;
+  static constexpr int kTall = 128, kWide = kWide_, kWarpsDown = kWarpsDown_, kStages = kStages_;
   static constexpr int kWarpTall = kTall / kWarpsDown, kWarpWide = kWide / (kThreads / kWarp / kWarpsDown);
   static constexpr int kRows = kWarpTall / 16, kColumns = kWarpWide / 8;
   static constexpr int kValueBytes = kTall * kRowBytes, kPlaceBytes = kTall / 16 * kWordsOfBlock * 4;
@@ -191,7 +191,7 @@ __device__ __forceinline__ void store_tile(const float (&sum)[TileOf::kRows][Til
   }
 }
 
-// A block a tile, copies two stages ahead. Neighbouring blocks share their outputs, the larger operand.
+// A block a tile, copies kStages - 1 stages ahead. Neighbouring blocks share their outputs, the larger operand.
 template <typename T, typename TileOf>
 __global__ void __launch_bounds__(kThreads, TileOf::kWide == 64 ? 2 : 1)
     spmm_24_tiles_kernel(Layer layer, int aligned) {
@@ -232,11 +232,12 @@ enum class Way { kNaive, kTiles64, kTiles128, kAuto };
 
 template <typename T>
 int run(Way way, const Layer& layer, cudaStream_t stream) {
-  using Narrow = Tile<64, 4>;
-  using Wide = Tile<128, 2>;
+  using Short = Tile<64, 4, 2>;
+  using Narrow = Tile<64, 4, 3>;
+  using Wide = Tile<128, 2, 3>;
   const bool whole = layer.in % 16 == 0 && aligned_to(layer.x, 16) && aligned_to(layer.values, 16) &&
                      aligned_to(layer.places, 16);
-  const bool able = whole && capability() >= 80 && fits_a_block(Narrow::kSharedBytes);
+  const bool able = whole && capability() >= 80 && fits_a_block(Short::kSharedBytes);
   if (way == Way::kNaive || !able) {
     return start(spmm_24_naive_kernel<T>, Launch::kPlain, ceil_div(layer.batch * layer.out, kThreads), kThreads, 0,
                  stream, layer);
@@ -244,8 +245,8 @@ int run(Way way, const Layer& layer, cudaStream_t stream) {
   // Wide tiles where they still fill the multiprocessors.
   const int64_t wide = ceil_div(layer.out, Wide::kTall) * ceil_div(layer.batch, Wide::kWide);
   if (way == Way::kAuto) way = layer.batch > 64 && wide >= multiprocessors() ? Way::kTiles128 : Way::kTiles64;
-  return way == Way::kTiles128 && fits_a_block(Wide::kSharedBytes) ? tiles<T, Wide>(layer, stream)
-                                                                   : tiles<T, Narrow>(layer, stream);
+  if (way == Way::kTiles128 && fits_a_block(Wide::kSharedBytes)) return tiles<T, Wide>(layer, stream);
+  return fits_a_block(Narrow::kSharedBytes) ? tiles<T, Narrow>(layer, stream) : tiles<T, Short>(layer, stream);
 }
 
 }  // namespace

@@ -77,6 +77,7 @@ def _workload(rows: int, columns: int, n: int, zeros: float, goal: tuple[str, fl
         unit="fp32",
         vendors=_VENDORS,
         goal=goal,
+        zeros=zeros,
     )
 
 

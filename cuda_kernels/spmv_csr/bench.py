@@ -77,6 +77,7 @@ def _square(n: int, zeros: float, goal: tuple[str, float] | None = None) -> Work
         unit="fp32",
         vendors=_VENDORS,
         goal=goal,
+        zeros=zeros,
     )
 
 

@@ -3,10 +3,10 @@
 //
 // Bytes: 8 a stored entry (4 its value, 4 its column), 4 a row start, 4 a result; 2 operations an entry. At 16384^2
 // with 90 % zeros that is 2.7e7 entries, 215 MB, 45 us at 4.8 TB/s: memory is the limit, so enough of it has to be in
-// flight (3.4 MB at 700 ns), in loads of 16 bytes. The second limit is x, 4 bytes from anywhere for each entry: from L1
-// a warp's 32 neighbours of a row with 90 % zeros touch some 10 lines, about 60 us on 132 SMs; from shared memory they
-// meet in some 3.5 of 32 banks, about 13 us. So x goes to shared memory where it fits (up to 57 thousand columns on
-// Hopper).
+// flight (3.4 MB at 700 ns), in loads of 16 bytes. The second limit is x, 4 bytes from anywhere for each entry, 8.4e5
+// gathers of a warp. With loads of 16 bytes a gather is of every fourth of 128 entries, which lie in 1280 columns: from
+// L1 it touches some 22 lines, one a clock, 70 us on 132 SMs at 1.98 GHz; in shared memory up to some 3.5 lanes meet in
+// a bank, 11 us. So x goes to shared memory where it fits (up to 58 thousand columns on Hopper).
 #include "../launch.cuh"
 
 #include "../copies.cuh"

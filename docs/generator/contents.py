@@ -31,6 +31,7 @@ def written(root: Path) -> list[str]:
     found = [name for name in _FRONT if (root / name).is_file()]
     for folder in _FOLDERS:
         found += [f"{folder}/{path.name}" for path in sorted((root / folder).glob("*.md"))]
+    found += [path.relative_to(root).as_posix() for path in sorted((root / "cuda_kernels").rglob("README.md"))]
     reports = sorted((root / "docs/studies").glob("*/report.md"))
     return found + [str(path.relative_to(root).as_posix()) for path in reports]
 
@@ -68,6 +69,7 @@ def sections(root: Path) -> list[Section]:
         ),
         Section("Methods", (("Methods", "docs/methods/README.md"), *of("docs/methods"))),
         Section("Studies", (("Studies", "docs/studies/README.md"), *of("docs/studies"), *reports)),
+        Section("GPU kernels", tuple((titles[path], path) for path in titles if path.startswith("cuda_kernels/"))),
         Section("Decisions", (("Decisions", "docs/decisions/README.md"), *of("docs/decisions"))),
         Section("API", (("API", "docs/api/README.md"), *packages)),
         Section(

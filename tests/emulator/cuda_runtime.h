@@ -73,7 +73,7 @@ inline cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*k
   if (threads % emulated::kWarp || threads > emulated::kMostThreads || !config->gridDim.x) {
     return cudaErrorInvalidConfiguration;
   }
-  if (config->dynamicSmemBytes > emulated::kSharedBytes) return cudaErrorInvalidConfiguration;
+  if (config->dynamicSmemBytes > emulated::kSharedBytesOfTarget) return cudaErrorInvalidConfiguration;
   const std::tuple<Parameters...> parameters{given...};
   emulated::block().body = [kernel, &parameters] { std::apply(kernel, parameters); };
   gridDim = config->gridDim;
@@ -93,7 +93,7 @@ inline cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, 
     case cudaDevAttrMultiProcessorCount: *value = emulated::kMultiprocessors; break;
     case cudaDevAttrComputeCapabilityMajor: *value = __CUDA_ARCH__ / 100; break;
     case cudaDevAttrComputeCapabilityMinor: *value = __CUDA_ARCH__ / 10 % 10; break;
-    case cudaDevAttrMaxSharedMemoryPerBlockOptin: *value = __CUDA_ARCH__ < 800 ? 64 << 10 : emulated::kSharedBytes;
+    case cudaDevAttrMaxSharedMemoryPerBlockOptin: *value = emulated::kSharedBytesOfTarget;
   }
   return cudaSuccess;
 }

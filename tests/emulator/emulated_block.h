@@ -16,6 +16,9 @@
 namespace emulated {
 
 constexpr int kWarp = 32, kGroup = 128, kMostThreads = 1024, kStackBytes = 64 << 10, kSharedBytes = 227 << 10;
+// What a block of the target may have: 64 KB before compute capability 8.0, 99 of 8.6 and 8.9, else up to 227.
+constexpr int kSharedBytesOfTarget =
+    __CUDA_ARCH__ < 800 ? 64 << 10 : __CUDA_ARCH__ == 860 || __CUDA_ARCH__ == 890 ? 99 << 10 : kSharedBytes;
 constexpr int kMultiprocessors = 3;  // few, so that a small task passes through persistent blocks more than once
 
 struct Copy {
