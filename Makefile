@@ -15,8 +15,8 @@ bench: setup
 	$(BIN)/python run_bench.py --methods dct,qat,prune --net resnet18
 
 test: setup-dev
-	$(BIN)/python -m pytest tests/test_[a-l]*.py & first=$$!; \
-	$(BIN)/python -m pytest tests/test_[m-z]*.py; second=$$?; \
+	$(BIN)/python -m pytest tests/test_[a-m]*.py & first=$$!; \
+	$(BIN)/python -m pytest tests/test_[n-z]*.py; second=$$?; \
 	wait $$first && exit $$second
 
 lint: setup-dev
