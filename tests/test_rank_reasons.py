@@ -1,5 +1,6 @@
 """Why processes that train together failed: the first one's reason, as one process alone would have given it."""
 
+import pickle
 import traceback
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from baselines.errors import UsageError
 from baselines.training import Diverged
 from bench.folders import no_more_room
-from bench.ranks.messages import Failure, RankError, failures, write_exit_codes
+from bench.ranks.messages import Failure, RankError, Request, failures, write_exit_codes
 from bench.ranks.start import reason
 from methods.base import Refused
 from methods.graph import UntraceableError
@@ -77,3 +78,25 @@ def test_where_nothing_was_told_the_last_words_are_the_reason(tmp_path):
     assert "torchrun ended: SIGTERM" in str(why(tmp_path, -15))
     write_exit_codes({2: 1}, tmp_path)
     assert str(why(tmp_path)) == "process 3 of 4 ended with code 1: Traceback: / ImportError: no such thing"
+
+
+class _Bomb:
+    """Leaves a file behind when it is unpickled."""
+
+    def __init__(self, trace):
+        self.trace = trace
+
+    def __reduce__(self):
+        return (open, (str(self.trace), "w"))
+
+
+def test_a_request_that_somebody_else_wrote_is_refused_unread(tmp_path):
+    request, trace = Request(None, None, "here"), tmp_path / "trace"
+    digest = request.write(tmp_path)
+    assert Request.read(tmp_path, digest) == request
+    (written,) = tmp_path.iterdir()
+    for data in (pickle.dumps(_Bomb(trace)), written.read_bytes()[:-1], b""):
+        written.write_bytes(data)
+        with pytest.raises(RankError, match="is not what was written there"):
+            Request.read(tmp_path, digest)
+    assert not trace.exists()

@@ -1,10 +1,13 @@
 """What the ranks are asked, and what they and the process that starts them leave behind, in a folder that they share.
 
-The request is pickled: both ends are this code, and the folder is this user's and lives as long as the request.
+The request is pickled, since both ends are this code. What is read is the very bytes that were written: their digest
+goes another way, from process to process, and nothing else is unpickled, whoever may write to the folder.
 """
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import json
 import pickle
 import time
@@ -20,6 +23,7 @@ from bench.records import write_json
 from methods.base import Refused
 from methods.graph import UntraceableError
 
+DIGEST = "BENCH_REQUEST_SHA256"  # variable of the environment in which ranks find the digest of their request
 PROGRESS = "@progress "  # begins a line on standard output that is meant for who asked; JSON follows
 _REQUEST, _EXIT_CODES, _FAILED = "request.pickle", "exit_codes.json", "failed.{rank}.json"
 _TOLD_AS_THEY_ARE: dict[str, type[Exception]] = {
@@ -44,13 +48,23 @@ class Request:
     folder: str
     rewound_to: float | None = None
 
-    def write(self, shared: Path) -> None:
-        (shared / _REQUEST).write_bytes(pickle.dumps(self))
+    def write(self, shared: Path) -> str:
+        """Returns the digest that `read` takes."""
+        data = pickle.dumps(self)
+        (shared / _REQUEST).write_bytes(data)
+        return hashlib.sha256(data).hexdigest()
 
     @staticmethod
-    def read(shared: Path) -> Request:
-        """The request in the folder `shared`."""
-        found = pickle.loads((shared / _REQUEST).read_bytes())
+    def read(shared: Path, digest: str) -> Request:
+        """The request in the folder `shared`.
+
+        Raises:
+            RankError: it is not what was written.
+        """
+        data = (shared / _REQUEST).read_bytes()
+        if not hmac.compare_digest(hashlib.sha256(data).hexdigest(), digest):
+            raise RankError(f"{shared / _REQUEST} is not what was written there")
+        found = pickle.loads(data)
         assert isinstance(found, Request)
         return found
 

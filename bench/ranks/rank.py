@@ -32,10 +32,10 @@ _TOLD_EVERY_S = 0.1
 def main() -> None:
     end_when_closed(sys.stdin.fileno())
     shared, rank = Path(sys.argv[1]), int(os.environ["RANK"])
-    from bench.ranks.messages import Failure, Request
+    from bench.ranks.messages import DIGEST, Failure, Request
 
     try:
-        _work(Request.read(shared), rank)
+        _work(Request.read(shared, os.environ.pop(DIGEST)), rank)
         code = 0
     except BaseException as error:
         Failure.of(rank, error).write(shared)

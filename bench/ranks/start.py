@@ -21,7 +21,7 @@ from bench.estimate import Narrator
 from bench.job import RANKS, Job
 from bench.measure.process import last_words
 from bench.plan import Case
-from bench.ranks.messages import PROGRESS, RankError, Request, exit_codes, failures
+from bench.ranks.messages import DIGEST, PROGRESS, RankError, Request, exit_codes, failures
 from bench.supervisor import ending
 
 _ROOT = Path(__file__).resolve().parents[2]
@@ -57,8 +57,8 @@ def made_together(job: Job, case: Case, narrator: Narrator, stage_id: str, rewou
     place.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=RANKS, dir=place.resolve()) as folder:
         shared = Path(folder)
-        Request(job.command, case, os.getcwd(), rewound_to).write(shared)
-        code = _run(job.processes, shared, heard)
+        digest = Request(job.command, case, os.getcwd(), rewound_to).write(shared)
+        code = _run(job.processes, shared, digest, heard)
         if code:
             raise reason(code, job.processes, shared)
     found = job.cache.load(stage_id)
@@ -67,9 +67,9 @@ def made_together(job: Job, case: Case, narrator: Narrator, stage_id: str, rewou
     return found
 
 
-def _run(ranks: int, shared: Path, heard: Callable[[dict[str, Any]], None]) -> int:
+def _run(ranks: int, shared: Path, digest: str, heard: Callable[[dict[str, Any]], None]) -> int:
     """Runs the ranks to their end; the exit code of what started them."""
-    with _started(ranks, shared) as process:
+    with _started(ranks, shared, digest) as process:
         assert process.stdout is not None
         for line in process.stdout:  # ends when all have ended that may write to it
             if line.startswith(PROGRESS):
@@ -78,13 +78,13 @@ def _run(ranks: int, shared: Path, heard: Callable[[dict[str, Any]], None]) -> i
 
 
 @contextlib.contextmanager
-def _started(ranks: int, shared: Path) -> Iterator[subprocess.Popen[str]]:
+def _started(ranks: int, shared: Path, digest: str) -> Iterator[subprocess.Popen[str]]:
     """What starts the ranks. At the end of the block, however it comes, none of them is left."""
     with (shared / "stderr.txt").open("wb") as stderr:
         process = subprocess.Popen(
             [sys.executable, "-m", _TORCHRUN, str(ranks), str(shared)],
             cwd=_ROOT,
-            env=_environment(ranks),
+            env=_environment(ranks) | {DIGEST: digest},
             stdin=subprocess.PIPE,  # closed by our death, however we die: all of them then end too
             stdout=subprocess.PIPE,
             stderr=stderr,
