@@ -114,7 +114,7 @@ def test_what_was_done_before_another_network_was_put_in_place_is_nothing_to_tho
 @pytest.mark.parametrize(
     ("typed", "told"),
     [
-        ("distill:teacher=/tmp/x.nnc", "distill:teacher='...'"),
+        ("distill:teacher=/nets/x.nnc", "distill:teacher='...'"),
         ("distill:teacher=runs/x.nnc/", "distill:teacher='...'"),
         ("ensemble:of=prune:sparsity=0.5", "ensemble:of='...'"),
         ("distill:student=my/net.py:make", "distill:student='...'"),
