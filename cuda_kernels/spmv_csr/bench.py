@@ -2,29 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
-from torch import Tensor
 
-from cuda_kernels.csr import to_csr, to_dense
-from cuda_kernels.operation import Arguments, Check, Make, Operation, Variant, Vendor, Workload
+from cuda_kernels.csr import to_csr
+from cuda_kernels.operation import Arguments, Check, Make, Operation, Variant, Workload
+from cuda_kernels.sparse_inputs import off_boundary, random_sparse, sparse_vendors
 from cuda_kernels.spmv_csr.op import spmv_csr
 from cuda_kernels.spmv_csr.reference import spmv_csr as reference
 
 _ROUNDING = 1e-5  # of a relative norm: fp32 sums of up to 5000 terms, one after the other in the scalar variant
-
-
-def _random(rows: int, columns: int, kept: float, scale: float = 1.0) -> Make:
-    """kept: the probability that an entry is not zero."""
-
-    def make(generator: torch.Generator, device: torch.device) -> Arguments:
-        dense = torch.randn(rows, columns, generator=generator, device=generator.device)
-        dense *= scale * (torch.rand(rows, columns, generator=generator, device=generator.device) < kept)
-        x = torch.randn(columns, generator=generator, device=generator.device)
-        return tuple(one.to(device) for one in (*to_csr(dense), x))
-
-    return make
 
 
 def _uneven(generator: torch.Generator, device: torch.device) -> Arguments:
@@ -46,32 +32,14 @@ def _rows_of(entries: int, rows: int = 260) -> Make:
     return make
 
 
-def _off_boundary(generator: torch.Generator, device: torch.device) -> Arguments:
-    """Contiguous tensors that start 4 bytes past a 16-byte boundary."""
-    matrix = _random(65, 128, 0.5)(generator, torch.device("cpu"))
-    return tuple(torch.cat([one.new_zeros(1), one]).to(device)[1:] for one in matrix)
-
-
-def _cusparse(arguments: Arguments) -> Callable[[], Tensor]:
-    row_starts, columns, values, x = arguments
-    a = torch.sparse_csr_tensor(row_starts, columns, values, (len(row_starts) - 1, len(x)))
-    return lambda: torch.mv(a, x)
-
-
-def _dense(arguments: Arguments) -> Callable[[], Tensor]:
-    row_starts, columns, values, x = arguments
-    a = to_dense(row_starts, columns, values, len(x))
-    return lambda: torch.mv(a, x)
-
-
-_VENDORS = (Vendor("cuSPARSE (torch.mv)", _cusparse), Vendor("cuBLAS dense (torch.mv)", _dense))
+_VENDORS = sparse_vendors(torch.mv)
 
 
 def _square(n: int, zeros: float, goal: tuple[str, float] | None = None) -> Workload:
     entries = (1 - zeros) * n * n
     return Workload(
         name=f"{n} x {n}, {100 * zeros:.0f} % zeros",
-        make=_random(n, n, 1 - zeros),
+        make=random_sparse(n, n, 1 - zeros),
         operations=2.0 * entries,
         bytes=8.0 * entries + 4.0 * (n + 1 + 2 * n),
         unit="fp32",
@@ -96,7 +64,7 @@ OPERATION = Operation(
     reference=reference,
     checks=(
         *(
-            Check(f"{rows} x {columns}, {kept:.0%} kept", _random(rows, columns, kept), _ROUNDING)
+            Check(f"{rows} x {columns}, {kept:.0%} kept", random_sparse(rows, columns, kept), _ROUNDING)
             for rows, columns, kept in (
                 (1, 1, 1.0), (1, 4096, 0.5), (3, 7, 0.5), (33, 65, 0.3), (127, 1028, 0.1), (1000, 201, 0.02),
                 (64, 512, 1.0), (70, 1, 0.5), (5, 0, 1.0), (0, 5, 1.0),
@@ -104,9 +72,9 @@ OPERATION = Operation(
         ),
         Check("one full row between empty ones", _uneven, _ROUNDING),
         *(Check(f"rows of {entries}", _rows_of(entries), _ROUNDING) for entries in (1, 3, 7, 15, 31, 63)),
-        Check("a matrix of zeros", _random(2500, 30, 0.0), 0.0),
-        Check("start off a 16-byte boundary", _off_boundary, _ROUNDING),
-        Check("values of 1e18", _random(64, 512, 0.2, scale=1e18), _ROUNDING),
+        Check("a matrix of zeros", random_sparse(2500, 30, 0.0), 0.0),
+        Check("start off a 16-byte boundary", off_boundary(random_sparse(65, 128, 0.5)), _ROUNDING),
+        Check("values of 1e18", random_sparse(64, 512, 0.2, scale=1e18), _ROUNDING),
     ),
     workloads=(
         _square(4096, 0.9),
