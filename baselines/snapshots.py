@@ -55,8 +55,13 @@ def save(path: Path, running: Running, logs: list[Epoch]) -> None:
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     part = part_of(path)
-    with part.open("wb") as file:
-        torch.save(held, file)
+    try:
+        with part.open("wb") as file:
+            torch.save(held, file)
+    except RuntimeError as error:
+        if isinstance(error.__context__, KeyboardInterrupt):  # torch closes its archive, and fails at that
+            raise KeyboardInterrupt from error
+        raise
     os.replace(part, path)
 
 

@@ -27,6 +27,13 @@ from methods.base import Refused
 from methods.graph import UntraceableError
 
 
+def _was_interrupted(error: BaseException | None) -> bool:
+    """Whether an error came of Ctrl-C: what tidies up in a library may fail at it, and hides the interrupt."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None
+
+
 @dataclass(frozen=True)
 class CaseWork:
     """Makes and measures the cases of one job, telling `narrator` of it; `server` forks the measuring processes."""
@@ -92,12 +99,15 @@ class CaseWork:
 
         Raises:
             UsageError: nothing more can be written.
+            KeyboardInterrupt: also where a library made another error of it.
         """
         try:
             return step()
         except (Refused, UntraceableError) as refusal:
             return self.unfinished(case, "refused", str(refusal))
         except Exception as error:  # the one broad catch: whatever a case does, the others run
+            if _was_interrupted(error):
+                raise KeyboardInterrupt from error
             if reason := no_more_room(error, (self.job.out, self.job.cache.folder)):
                 raise UsageError(reason) from error
             log = self.job.out / "logs" / f"{case.id}.txt"
