@@ -170,6 +170,8 @@ def make_recipe(options: Options) -> Recipe:
     }
     if options.weights and options.epochs is None:
         changes["epochs"] = 0
+    if options.no_augment:
+        changes["augment"] = False
     return dataclasses.replace(recipe, deterministic=options.deterministic, **changes)
 
 

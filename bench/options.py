@@ -89,6 +89,9 @@ class Options:
     finetune_lr: float | None = _option(
         None, "peak learning rate of fine-tuning (default: the recipe)", "--finetune-lr 0.05", float
     )
+    no_augment: bool = _option(
+        False, "train on images as they are: neither shifted, cropped at random nor mirrored", "--no-augment", bool
+    )
     precision: str = _option(
         "auto",
         "arithmetic of training; auto takes bf16 where it is the faster one",

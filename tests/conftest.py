@@ -7,6 +7,15 @@ import pytest
 from bench.folders import released
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Tests marked `gpu` run where torch finds one."""
+    if item.get_closest_marker("gpu"):
+        import torch
+
+        if not torch.cuda.is_available():
+            pytest.skip("no CUDA device")
+
+
 @pytest.fixture(autouse=True)
 def folders_are_given_back() -> Iterator[None]:
     """A folder that a test takes for a run is held for that test alone."""

@@ -22,7 +22,7 @@ from tests.quantization_example import CONVOLUTIONS, KINDS, LINEARS, Depthwise, 
 from tests.quantization_example import train_a_little as train
 from tests.test_runtimes import logits, step_of_logits
 
-DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here"))]
+DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 RUNTIME = RUNTIMES["cuda_kernels"]
 
 

@@ -17,7 +17,7 @@ from tests.quantization_example import CONVOLUTIONS, KINDS, LINEARS, Depthwise, 
 from tests.quantization_example import train_a_little as train
 from tests.test_runtimes import extreme, logits, step_of_logits
 
-DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here"))]
+DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 
 
 def load(name, model, device="cpu"):
@@ -149,7 +149,7 @@ def test_a_quantised_network_runs_in_16_bits_too(name):
 # CUDA graphs
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+@pytest.mark.gpu
 def test_what_is_recorded_gives_eagers_logits_for_each_shape_in_turn():
     model = ship(network(Residual))
     session = load("cudagraphs", model, "cuda")

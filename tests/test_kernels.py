@@ -30,7 +30,6 @@ from reports.kernels import draw_kernels
 from tests.test_architecture import ROOT
 
 CPU = torch.device("cpu")
-needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 CHECKS = [
     (operation, check)
     for operation in OPERATIONS.values()
@@ -196,7 +195,7 @@ def test_a_distance_that_is_no_number_never_passes(out, expected):
     assert not CheckOutcome("op", "variant", "check", error, tolerance=math.inf).passed
 
 
-@needs_gpu
+@pytest.mark.gpu
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_every_variant_agrees_with_its_reference(name):
     outcomes = list(verify(OPERATIONS[name], torch.device("cuda")))
@@ -204,7 +203,7 @@ def test_every_variant_agrees_with_its_reference(name):
     assert not [one for one in outcomes if not one.passed]
 
 
-@needs_gpu
+@pytest.mark.gpu
 def test_a_wrong_kernel_is_seen():
     gemv = OPERATIONS["gemv_f32"]
     one_row_short = dataclasses.replace(
@@ -213,7 +212,7 @@ def test_a_wrong_kernel_is_seen():
     assert [one for one in verify(one_row_short, torch.device("cuda")) if not one.passed]
 
 
-@pytest.mark.parametrize("device", [CPU, pytest.param(torch.device("cuda"), marks=needs_gpu)], ids=str)
+@pytest.mark.parametrize("device", [CPU, pytest.param(torch.device("cuda"), marks=pytest.mark.gpu)], ids=str)
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_operations_keep_torchs_laws(name, device):
     """Schema, fake kernel (also of sizes that are not known), autograd: `torch.library.opcheck` tries each."""
@@ -235,7 +234,7 @@ def test_a_fake_kernel_of_another_shape_is_seen():
             torch.library.opcheck(torch.ops.cuda_kernels_broken.doubled.default, (torch.ones(3),))
 
 
-@needs_gpu
+@pytest.mark.gpu
 @pytest.mark.skipif(shutil.which("compute-sanitizer") is None, reason="compute-sanitizer is not on PATH")
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_compute_sanitizer_finds_nothing(name, tmp_path):
@@ -244,7 +243,7 @@ def test_compute_sanitizer_finds_nothing(name, tmp_path):
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
 
 
-@needs_gpu
+@pytest.mark.gpu
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_operations_compile_on_the_gpu(name):
     operation = OPERATIONS[name]

@@ -48,7 +48,7 @@ def test_every_method_and_chain_keeps_every_law(name, law):
     assert breach(law, trial({**DEFAULTS, **CHAINS}[name])) == ""
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.gpu
 @pytest.mark.parametrize("name", [*METHODS, *CHAINS])
 def test_every_method_and_chain_runs_on_a_gpu(name):
     model, spy = network().to("cuda"), Spy(device="cuda")

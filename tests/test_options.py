@@ -3,13 +3,14 @@
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from baselines.errors import UsageError
 from bench.command import parse_command, parser
-from bench.inputs import make_job
+from bench.inputs import make_job, make_recipe
 from bench.options import Options
 from methods import METHODS
 
@@ -55,6 +56,15 @@ def test_the_examples_name_what_there_is(tmp_path):
         job = make_job(command, METHODS, print)
         assert len(job.plan.cases) > 3
         assert f"--config {example.relative_to(ROOT)}" in example.read_text()
+
+
+@pytest.mark.parametrize("kind", ["digits", "mnist", "cifar10", "imagenet"])
+def test_images_are_shifted_unless_it_is_asked_not_to(kind):
+    """And nothing else of the recipe changes."""
+    usual = make_recipe(parse_command(["--dataset", kind]).options)
+    plain = make_recipe(parse_command(["--dataset", kind, "--no-augment"]).options)
+    assert usual.augment
+    assert plain == replace(usual, augment=False)
 
 
 def test_help_has_an_example_for_each_option():
