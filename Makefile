@@ -1,23 +1,22 @@
 # make bench   set up .venv and compress resnet18 on the embedded data
-# make test    set up and run every test, in two processes
+# make test    set up and run every test, in three processes, since some wait
 # make check   format, lint, types and tests
 # make docs    build the site of README, tutorial, cards, studies and API into site/; a broken link fails
 # make kernels check and time the GPU kernels; needs a GPU and nvcc
+# make gpu     all that a GPU is needed for: tests, kernels, resnet18 on CIFAR-10; goes on where it stopped
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 export PYTHONPATH :=
 export MPLBACKEND := Agg
 
-.PHONY: bench test lint check docs kernels format setup setup-dev setup-docs clean
+.PHONY: bench test lint check docs kernels gpu format setup setup-dev setup-docs clean
 
 bench: setup
 	$(BIN)/python run_bench.py --methods dct,qat,prune --net resnet18
 
 test: setup-dev
-	$(BIN)/python -m pytest tests/test_[a-m]*.py & first=$$!; \
-	$(BIN)/python -m pytest tests/test_[n-z]*.py; second=$$?; \
-	wait $$first && exit $$second
+	$(BIN)/python -m pytest -n 3 --dist loadfile
 
 lint: setup-dev
 	$(BIN)/ruff format --check .
@@ -32,6 +31,9 @@ docs: setup-docs
 
 kernels: setup
 	$(BIN)/python -m cuda_kernels
+
+gpu: setup-dev
+	$(BIN)/python -m bench.on_gpu
 
 format: setup-dev
 	$(BIN)/ruff format .
