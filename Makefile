@@ -16,7 +16,7 @@ bench: setup
 	$(BIN)/python run_bench.py --methods dct,qat,prune --net resnet18
 
 test: setup-dev
-	$(BIN)/python -m pytest -n 3 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 lint: setup-dev
 	$(BIN)/ruff format --check .

@@ -60,7 +60,7 @@ def is_rank(pid):
 
 def training(pid, snapshot):
     """Waits until the ranks below a process have trained another epoch of what keeps that snapshot; their ids."""
-    deadline, since = time.monotonic() + 120, time.time_ns()
+    deadline, since = time.monotonic() + 600, time.time_ns()
     while time.monotonic() < deadline:
         with contextlib.suppress(FileNotFoundError):
             if snapshot.stat().st_mtime_ns > since:

@@ -12,6 +12,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from baselines.errors import UsageError
+
 pytest.importorskip("ray", reason="Ray is an extra: pip install -r requirements-extra.txt")
 ROOT = Path(__file__).parents[1]
 COMMAND = [
@@ -148,6 +150,11 @@ def test_on_gpus_each_task_has_a_process_of_its_own(monkeypatch):
         came = []
         while hands.running:
             came += [pid for _, pid in hands.wait()]
+        # a machine that does not answer is told, in words of ours
+        monkeypatch.setattr(on_node, "unfit", lambda _: time.sleep(20) or "")
+        monkeypatch.setattr("bench.cluster.hands._CHECK_S", 1.0)
+        with pytest.raises(UsageError, match=r"cannot take part: it has not answered within 1 s: see whether"):
+            Hands(Needs(1, 1, 10**8), make=process, measure=process).take_up(None)
     finally:
         ray.shutdown()
     assert len(set(came)) == len(came) == 4

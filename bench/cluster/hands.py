@@ -20,7 +20,7 @@ from bench.records import RunRecord
 
 _LOOK_S = 1.0
 _NODES_S = 5.0
-_CHECK_S = 120.0
+_CHECK_S = 300.0  # a busy machine takes its time to import torch
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,8 @@ class Hands:
         for reference, one in asked.items():
             try:
                 why = ray.get(reference, timeout=_CHECK_S)
+            except ray.exceptions.GetTimeoutError:
+                why = f"it has not answered within {_CHECK_S:.0f} s: see whether it is busy or cannot be reached"
             except ray.exceptions.RayError as error:
                 why = _line(error)
             if why:
