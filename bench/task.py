@@ -24,10 +24,14 @@ from bench.naming import network_in
 from bench.plan import Case, content_id
 from bench.ranks.start import made_together
 from bench.trainer import Trainer
-from methods.base import Task
+from methods.base import Refused, Task
 from methods.graph import trace
 
 _CALIBRATION_BATCH = 64
+_NO_TRAINING = (
+    "it trains for as long as the dense network did, which was not trained here: say for how many epochs with --epochs "
+    "(the dense network is trained on for as many)"
+)
 Make = Callable[[Case], list[Stage]]  # the dense network of a case and what each stage makes of it
 
 
@@ -45,6 +49,8 @@ def task_for(trainer: Trainer, before: str, make: Make) -> Task:
         adam: float | None = None,
         **settings: Any,
     ) -> GraphModule:
+        if full and epochs is None and recipe.epochs == 0:
+            raise Refused(_NO_TRAINING)
         usual, lr = (recipe.epochs, recipe.lr) if full else (recipe.finetune_epochs, recipe.finetune_lr)
         peak = (lr if adam is None else adam) * lr_scale
         epochs = usual if epochs is None else epochs

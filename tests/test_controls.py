@@ -153,7 +153,8 @@ def controls_of(name, **settings):
         ({"preset": "lookahead"}, "global"),
         ({"pattern": "2of4"}, "global"),
         ({"pattern": "channels"}, "magnitude"),
-        ({"schedule": "iterative", "sparsity": 0.8}, "magnitude"),
+        ({"schedule": "iterative", "sparsity": 0.8, "rates": "uniform"}, "uniform"),
+        ({"schedule": "gradual", "sparsity": 0.8, "preset": "lookahead"}, "global"),
     ],
 )
 def test_prune_names_random_pruning_at_the_rates_of_its_own_score(settings, rates):
@@ -163,13 +164,35 @@ def test_prune_names_random_pruning_at_the_rates_of_its_own_score(settings, rate
     assert all(getattr(control, name) == getattr(METHODS["prune"](**settings), name) for name in unchanged)
 
 
-@pytest.mark.parametrize("settings", [{"score": "random"}, {"score": "variational"}, {"rates": "normalized"}])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"score": "random"},
+        {"score": "variational"},
+        {"rates": "normalized"},
+        {"schedule": "iterative", "sparsity": 0.8},
+        {"schedule": "gradual", "score": "lookahead"},
+        {"schedule": "iterative", "sparsity": 0.8, "rates": "snip"},
+        {"schedule": "iterative", "sparsity": 0.8, "pattern": "channels"},
+    ],
+)
 def test_where_no_setting_gives_the_same_rates_there_is_no_random_control(settings):
     assert controls_of("prune", **settings) == {}
 
 
-def test_random_pruning_takes_as_much_of_each_layer_and_something_else_of_it():
-    method = METHODS["prune"](sparsity=0.8)
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"score": "lookahead"},
+        {"rates": "taylor"},
+        {"pattern": "block", "block": "2x2"},
+        {"schedule": "iterative", "rates": "uniform"},
+        {"schedule": "gradual", "rates": "uniform"},
+    ],
+)
+def test_random_pruning_takes_as_much_of_each_layer_and_something_else_of_it(settings):
+    method = METHODS["prune"](sparsity=0.8, **settings)
     pruned, control = (one.compress(network(), Spy().task()) for one in (method, method.controls()["random"]))
     zeros = [[(p == 0).sum().item() for n, p in sorted(m.state_dict().items()) if n.endswith("original")]
              for m in (pruned, control)]  # fmt: skip

@@ -190,3 +190,23 @@ def test_words_are_those_of_the_table() -> None:
         "(dense fallback: the 90 % of weights that are zero are multiplied)"
     )
     assert Kernels().words() == "no layer that multiplies"
+
+
+@pytest.mark.parametrize(
+    ("zeros", "said"),
+    [
+        (9, ""),
+        (10, "10"),
+        (989, "99"),
+        (994, "99.40"),
+        (99_643, "99.64"),
+        (99_999, "99.99"),
+        (10**9 - 1, "99.99"),
+        (0, ""),
+    ],
+)
+def test_all_weights_are_zero_only_where_none_is_left(zeros: int, said: str) -> None:
+    weights = 100 if zeros < 100 else 10 ** len(str(zeros))
+    note = note_on_zeros(zeros, weights)
+    assert (f"the {said} % of" in note) if said else not note
+    assert "the 100.00 % of" in note_on_zeros(weights, weights)

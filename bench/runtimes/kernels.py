@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import dataclass
 
@@ -35,4 +36,5 @@ def note_on_zeros(zeros: int, weights: int) -> str:
     share = zeros / max(weights, 1)
     if share < SHARE_OF_ZEROS_WORTH_A_WORD:
         return ""
-    return f"dense fallback: the {100 * share:.0f} % of weights that are zero are multiplied"
+    percent = f"{100 * share:.0f}" if share < 0.99 else f"{math.floor(10_000 * share) / 100:.2f}"  # 100 only if all are
+    return f"dense fallback: the {percent} % of weights that are zero are multiplied"

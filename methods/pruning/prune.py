@@ -127,6 +127,8 @@ class Prune(CompressionMethod):
             raise ValueError("a gradual schedule prunes while it trains and cannot rewind: use oneshot or iterative")
         if self.preset != "none" and (self.rates != "global" or self.layers != "all"):
             raise ValueError(f"preset={self.preset} sets the rates of all layers: leave rates and layers out")
+        if self.rates == self.score:
+            raise ValueError(f"rates={self.rates} is what rates=global is with score={self.score}: leave it out")
         if self.rates in TRAINING or (self.score in TRAINING and self.schedule != "oneshot"):
             raise ValueError(f"{', '.join(TRAINING)} trains the network, once: leave out rates and schedule with it")
         if self.step != 0.5 and (self.schedule != "iterative" or self.preset != "none"):
@@ -172,7 +174,10 @@ class Prune(CompressionMethod):
         """Random pruning at the same layer-wise rates; none where no setting gives those rates."""
         if self.score in ("random", *TRAINING) or self.rates == "normalized":
             return {}
-        of_score = self.rates == "global" and self.preset == "none" and not self._pattern_decides
+        ranked = self.rates != "uniform" and self.preset == "none" and not self._pattern_decides
+        if ranked and self.schedule != "oneshot":
+            return {}  # the rates of later steps are those of what is left, which is another network where chance chose
+        of_score = ranked and self.rates == "global"
         return {"random": dataclasses.replace(self, score="random", rates=self.score if of_score else self.rates)}
 
     def unsupported(self, model: GraphModule) -> str | None:
