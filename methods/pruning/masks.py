@@ -20,18 +20,21 @@ if TYPE_CHECKING:
 
 
 def narrow(model: GraphModule, settings: Prune, sparsity: float, task: Task) -> None:
-    """Masks the entries of `model` that go, so that the share `sparsity` of all is zero."""
+    """Masks the entries of `model` that go, so that the share `sparsity` of all is zero, old zeros included."""
     stored = list(weights(model, settings.layers))
     pattern, score = settings.units(), SCORES[settings.score]
     scores = score(model, stored, task)
     keeps = [kept(layer, name) for _, layer, name in stored]
     sizes = sizes_of(stored)
+    # a pattern with a share of its own sets rates itself
+    held = [] if pattern.least else [int((~keep).sum()) for keep in keeps]
     if settings.sparsity is None and score.threshold is not None:
-        sparsity = max(sparsity, sum(int((one < score.threshold).sum()) for one in scores) / sum(sizes))
+        low = [(one < score.threshold) | ~keep for one, keep in zip(scores, keeps, strict=True)]
+        sparsity = max(sparsity, sum(int(one.sum()) for one in low) / sum(sizes))
     if settings.preset == "lookahead":
-        budgets = compound_budgets(sizes, lookahead_rates(model, stored), sparsity)
+        budgets = compound_budgets(sizes, lookahead_rates(model, stored), sparsity, held)
     elif settings.rates == "uniform":
-        budgets = uniform_budgets(sizes, sparsity)
+        budgets = uniform_budgets(sizes, sparsity, held)
     else:
         ranked = scores
         if settings.rates == "normalized":
@@ -39,7 +42,7 @@ def narrow(model: GraphModule, settings: Prune, sparsity: float, task: Task) -> 
         elif settings.rates != "global":
             ranked = SCORES[settings.rates](model, stored, task)
         units = [pattern.units(one, keep) for one, keep in zip(ranked, keeps, strict=True)]
-        budgets = global_budgets(units, sparsity)
+        budgets = global_budgets(units, sparsity, sizes)
     for index in along(model, stored, score.order):
         _, layer, name = stored[index]
         if score.order != "at once":

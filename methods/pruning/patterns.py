@@ -34,8 +34,9 @@ class Pattern(ABC):
 
     @abstractmethod
     def units(self, score: Tensor, keep: Tensor) -> tuple[Tensor, Tensor]:
-        """Scores and numbers of entries of the units, [units] each, float32 and int64.
+        """Scores and sizes of the units, [units] each, float32 and int64.
 
+        A size is how many entries that are not zero yet go with the unit; that of a unit scored `DROPPED` says nothing.
         score: of the entries, float32. keep: bool of its shape, False where the entry is zero already.
         """
 
@@ -103,7 +104,7 @@ class NofM(Pattern):
 class Block(Pattern):
     """Blocks of `rows` outputs and `columns` inputs, in each kernel tap of its own; those at the edges are smaller.
 
-    A block's score is the mean of its entries' scores, zeros that are held among them.
+    Zeros that are held already count neither in a block's score, the mean of its entries' scores, nor in its size.
     """
 
     rows: int
@@ -120,10 +121,9 @@ class Block(Pattern):
         return self.rows * self.columns
 
     def units(self, score: Tensor, keep: Tensor) -> tuple[Tensor, Tensor]:
-        sizes = self._sums(torch.ones_like(score))
-        means = self._sums(torch.where(keep, score, 0.0)) / sizes
-        alive = self._sums(keep.float()) > 0
-        return torch.where(alive, means, DROPPED).flatten(), sizes.flatten().long()
+        sizes = self._sums(keep.float())
+        means = self._sums(torch.where(keep, score, 0.0)) / sizes.clamp(min=1)
+        return torch.where(sizes > 0, means, DROPPED).flatten(), sizes.flatten().long()
 
     def entries(self, units: Tensor, shape: torch.Size) -> Tensor:
         outputs, inputs, taps = _sides(shape)
