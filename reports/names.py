@@ -6,6 +6,7 @@ Nothing is cut in the middle, where what tells rows apart may stand.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from reports.cells import one_line
@@ -44,3 +45,16 @@ def _mentions(label: str) -> Sequence[tuple[str, list[str]]]:
 def _without(match: re.Match[str], drop: dict[str, set[str]]) -> str:
     kept = [one for one in match["settings"][1:].split(":") if one not in drop.get(match["name"], set())]
     return ":".join([match["name"], *kept])
+
+
+def told_apart(names: Iterable[str]) -> dict[str, str]:
+    """Each name of one method with settings (`prune:score=obd:rates=global`) without those that most names have.
+
+    Names that are different stay so: where two would become alike, or are of several stages, none is shortened.
+    """
+    different = list(dict.fromkeys(names))
+    counts = Counter(one for name in different for one in set(name.split(":")[1:]))
+    usual = {one for one, count in counts.items() if 2 * count > len(different)}
+    found = {name: ":".join(part for part in name.split(":") if part not in usual) for name in different}
+    plain = not any(mark in name for name in different for mark in "+'\"")
+    return found if plain and len(set(found.values())) == len(found) else {name: name for name in different}

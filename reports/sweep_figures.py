@@ -16,6 +16,7 @@ from matplotlib.ticker import MaxNLocator
 from bench.records import RunRecord
 from reports.cells import byte_unit, kept_text, shortened
 from reports.comparisons import Setting, at_settings, counterpart
+from reports.names import told_apart
 from reports.style import COLOURS, MARKERS, log_axis, new_figure
 from reports.sweeps import RANDOM, Panel, Point, interval, sweeps
 
@@ -178,7 +179,9 @@ def _close_up(axes: Axes, panel: Panel) -> None:
 
 
 def _legend(figure: Figure, table: dict[str, CurveLook], *, dense: bool) -> None:
-    handles = [Line2D([], [], label=shortened(name, NAME), **_style(look)) for name, look in table.items()]
+    # what tells curves of one method apart stands in the middle, which is what would be cut
+    short = told_apart(table) if any(len(name) > NAME for name in table) else {name: name for name in table}
+    handles = [Line2D([], [], label=shortened(short[name], NAME), **_style(look)) for name, look in table.items()]
     if dense:
         handles.append(Line2D([], [], color="#000000", linewidth=1.0, label="dense"))
     widest = max(len(str(handle.get_label())) for handle in handles) + 8
@@ -187,6 +190,8 @@ def _legend(figure: Figure, table: dict[str, CurveLook], *, dense: bool) -> None
     figure.set_figheight(figure.get_figheight() + 0.22 * lines)
     legend = figure.legend(handles=handles, loc="outside lower center", ncols=across, fontsize=9, frameon=False)
     text = "bars, and grey around dense: 95 % interval of the mean over seeds; of two seeds std; of one Wilson's"
+    if any(short[name] != name for name in table):
+        text += "\nsettings that most curves have are left out of their names"
     legend.set_title(text, prop=FontProperties(size=8.5))
 
 

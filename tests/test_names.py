@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reports.names import cut, short_names
+from reports.names import cut, short_names, told_apart
 from reports.panels import Panel, Point
 from reports.scatter import _key_places
 
@@ -93,3 +93,22 @@ def test_a_control_far_off_stands_at_the_edge_and_does_not_widen_the_axis() -> N
     assert winner.outside == []
     assert Panel("", "", (far,)).outside == []
     assert Panel("", "", ()).outside == []
+
+
+def test_names_of_curves_keep_what_tells_them_apart() -> None:
+    usual, rest = "pattern=unstructured:rates=global", ":of=macs"
+    names = [f"prune:score={score}:{usual}{rest}" for score in ("magnitude", "lookahead_bn", "lookahead_act")]
+    odd = f"prune:score=random:pattern=unstructured:rates=obd{rest}"
+    assert list(told_apart([*names, odd]).values()) == [
+        "prune:score=magnitude", "prune:score=lookahead_bn", "prune:score=lookahead_act", "prune:score=random:rates=obd"
+    ]  # fmt: skip
+    chains = ["prune:score=obd:of=macs+ptq:bits=8", "prune:score=obd:of=macs+ptq:bits=4"]
+    assert told_apart(chains) == {name: name for name in chains}
+    alike = ["a:x=1", "a:x=1:y=2", "a:y=2", "a:y=2:x=1"]
+    assert told_apart(alike) == {name: name for name in alike}
+
+
+@given(st.lists(st.lists(st.sampled_from(["x=1", "x=2", "y=1", "y=2", "z=3"]), max_size=3), max_size=6))
+def test_curves_that_are_different_have_different_names(settings: list[list[str]]) -> None:
+    names = {":".join(["m", *one]) for one in settings}
+    assert len(set(told_apart(names).values())) == len(names)
