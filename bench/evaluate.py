@@ -58,8 +58,10 @@ def stated_by(path: Path, option: str) -> dict[str, Any]:
     """The metadata of a row's artifact, given after `option`.
 
     Raises:
-        UsageError: the file is missing, damaged, or no row's.
+        UsageError: the file is missing, a folder, damaged, or no row's.
     """
+    if path.is_dir():
+        raise UsageError(f"{option} {path}: that is a folder: give one file of a run's artifacts/, which end in .nnc")
     if not path.is_file():
         raise UsageError(f"{option} {path}: there is no such file")
     metadata = artifact.read_metadata(path)

@@ -235,6 +235,7 @@ def test_a_fake_kernel_of_another_shape_is_seen():
 
 
 @pytest.mark.gpu
+@pytest.mark.sanitizer
 @pytest.mark.skipif(shutil.which("compute-sanitizer") is None, reason="compute-sanitizer is not on PATH")
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_compute_sanitizer_finds_nothing(name, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -73,15 +74,13 @@ class Hands:
         self.look()
         ask, settings = ray.remote(on_node.unfit), self._settings()
         asked = {ask.options(**settings, **_only_on(one), num_cpus=0).remote(assignment): one for one in self.machines}
-        for reference, one in asked.items():
-            try:
-                why = ray.get(reference, timeout=_CHECK_S)
-            except ray.exceptions.GetTimeoutError:
-                why = f"it has not answered within {_CHECK_S:.0f} s: see whether it is busy or cannot be reached"
-            except ray.exceptions.RayError as error:
-                why = _line(error)
-            if why:
-                raise UsageError(f"--ray: the machine {one.address} cannot take part: {why}")
+        try:
+            _hear(asked)
+        except BaseException:  # also Control-C: a machine that is not waited for has nothing to answer
+            for reference in asked:
+                with contextlib.suppress(ray.exceptions.RayError):
+                    ray.cancel(reference, force=True)
+            raise
 
     def look(self) -> None:
         """Sees what the cluster has now: machines come and go."""
@@ -168,6 +167,29 @@ class Hands:
         threads = str(max(1, (self.needs.cpus or 1) // self.processes))
         variables = TRAINING_VARIABLES | dict.fromkeys(THREAD_VARIABLES, threads)
         return {"runtime_env": {"env_vars": variables}, "max_retries": 0}
+
+
+def _hear(asked: dict[Any, Node]) -> None:
+    """Waits for the machines' answers, by Ray's references, as they come and for so long in all.
+
+    Raises:
+        UsageError: a machine cannot work on the run, or has not answered.
+    """
+    ray = the_ray()
+    latest, waiting = time.monotonic() + _CHECK_S, dict(asked)
+    while waiting:
+        come, _ = ray.wait(list(waiting), num_returns=1, timeout=max(0.0, latest - time.monotonic()))
+        if come:
+            one = waiting.pop(come[0])
+            try:
+                why = ray.get(come[0])
+            except ray.exceptions.RayError as error:
+                why = _line(error)
+        else:
+            one = next(iter(waiting.values()))
+            why = f"it has not answered within {_CHECK_S:.0f} s: see whether it is busy or cannot be reached"
+        if why:
+            raise UsageError(f"--ray: the machine {one.address} cannot take part: {why}")
 
 
 def _only_on(machine: Node) -> dict[str, Any]:
