@@ -20,7 +20,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from xml.etree import ElementTree
@@ -144,19 +144,31 @@ def perform(stage: Stage, place: Place, limit_s: float, log: Path) -> Outcome:
     """Runs a stage with all it starts, and ends it at the limit: by an interrupt, which keeps what is done, first."""
     begun = time.monotonic()
     environment = {**os.environ, "PYTHONPATH": "", "PYTHONUNBUFFERED": "1"}
-    with log.open("ab") as file:
+    with log.open("ab") as file, _minding_interrupts():
         process = subprocess.Popen(
             [sys.executable, *stage.arguments], stdout=file, stderr=subprocess.STDOUT, env=environment,
             start_new_session=True,
         )  # fmt: skip
-        try:
-            ended: int | None = process.wait(limit_s)
-        except subprocess.TimeoutExpired:
-            ended = None
-        finally:
-            _end(process)
+    try:
+        ended: int | None = process.wait(limit_s)
+    except subprocess.TimeoutExpired:
+        ended = None
+    finally:
+        _end(process)
     seconds = round(time.monotonic() - begun, 1)
     return Outcome(stage.name, stage.arguments, place, ended, seconds, _tests_in(stage.junit) if stage.junit else None)
+
+
+@contextlib.contextmanager
+def _minding_interrupts() -> Iterator[None]:
+    """What is started meanwhile minds an interrupt, though this process, as one in the background, ignores them."""
+    before = signal.getsignal(signal.SIGINT)
+    if before == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -5,13 +5,15 @@ Each operation is compiled on its own and kept, so a change to one costs the oth
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -74,10 +76,20 @@ def compile_operation(operation: str, targets: tuple[str, ...] = TARGETS, folder
     flags = [*_FLAGS, *_targets(targets)]
     digest = _digest([_version(nvcc), *flags, *_texts(source)])
     compiled = folder / f"{operation}-{digest}.o"
-    if not compiled.is_file() or not compiled.with_suffix(".log").is_file():
+    with _alone(source):
+        if compiled.is_file() and compiled.with_suffix(".log").is_file():
+            return compiled
         report = _run([str(nvcc), *flags, *_AT_ONCE, "-c", str(source)], compiled)
         compiled.with_suffix(".log").write_text(report, encoding="utf-8")
     return compiled
+
+
+@contextmanager
+def _alone(source: Path) -> Iterator[None]:
+    """Others who would compile the same source wait, and find it done."""
+    with source.open(encoding="utf-8") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        yield
 
 
 _INCLUDE = re.compile(r'^#include "([^"]+)"', re.MULTILINE)

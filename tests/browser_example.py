@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -76,25 +77,48 @@ class Opened:
         found = self.page.locator(selector)
         return [found.nth(i).inner_text() for i in range(found.count()) if found.nth(i).is_visible()]
 
-    def point(self, case_label: str, chart: int = 0) -> tuple[float, float]:
-        """Where the point of a row is on the screen, in pixels."""
-        where = self.page.evaluate(
+    def press(self, case_label: str, *, chart: int = 0, shift: bool = False) -> None:
+        """Clicks the point of a row, once its chart says that the pointer is over it.
+
+        A chart is laid out anew at a time of its own, beside a panel that opens or closes, and is deaf meanwhile.
+        """
+        over = """([line, at]) =>
+          document.querySelectorAll('#charts .plot')[at]._hoverdata?.[0]?.customdata === line"""
+        until = time.monotonic() + 90
+        while True:
+            across, up, line = self._point(case_label, chart)
+            self.page.mouse.move(across - 40, up - 40)
+            self.page.mouse.move(across, up)
+            self.page.wait_for_timeout(200)
+            if self._point(case_label, chart) == (across, up, line) and self.page.evaluate(over, [line, chart]):
+                break
+            assert time.monotonic() < until, f"the chart never says that the pointer is over {case_label}"
+        if shift:
+            self.page.keyboard.down("Shift")
+        self.page.mouse.down()
+        self.page.mouse.up()
+        if shift:
+            self.page.keyboard.up("Shift")
+
+    def _point(self, case_label: str, chart: int) -> tuple[float, float, int]:
+        """Where the point of a row is on the screen, in pixels, and which line of the table is its."""
+        across, up, line = self.page.evaluate(
             """([label, at]) => {
               const plot = document.querySelectorAll('#charts .plot')[at];
-              plot.scrollIntoView({ block: 'center' });
+              plot.scrollIntoView({ block: 'center', behavior: 'instant' });
               const box = plot.getBoundingClientRect();
               for (const trace of plot.data) for (let i = 0; i < (trace.customdata ?? []).length; i += 1) {
                 const row = document.querySelector(`tr[data-line="${trace.customdata[i]}"] .open`);
                 if (row.textContent !== label) continue;
                 const { xaxis, yaxis } = plot._fullLayout;
                 const [across, up] = [xaxis.d2p(trace.x[i]), yaxis.d2p(trace.y[i])];
-                return [box.left + xaxis._offset + across, box.top + yaxis._offset + up];
+                return [box.left + xaxis._offset + across, box.top + yaxis._offset + up, trace.customdata[i]];
               }
               return null;
             }""",
             [case_label, chart],
         )
-        return where[0], where[1]
+        return across, up, line
 
 
 def written(folder: Path, records: Sequence[RunRecord], **texts: str) -> Path:

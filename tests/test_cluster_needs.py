@@ -1,5 +1,6 @@
 """What a case needs of a machine, and what is told of a cluster before anything runs."""
 
+import os
 from types import SimpleNamespace
 
 import pytest
@@ -114,24 +115,48 @@ def test_a_wrong_address_is_told_at_once(monkeypatch):
             pass
 
 
-def test_a_variable_without_an_address_is_none(monkeypatch):
-    monkeypatch.setenv("RAY_ADDRESS", "")
+@pytest.fixture
+def asked(monkeypatch):
+    """The addresses that a Ray was asked for, each with the variables of Ray's that were set then."""
     asked = []
 
     class Ray:
         exceptions = SimpleNamespace(RayError=OSError)
 
         def init(self, address, **_):
-            asked.append(address)
+            asked.append((address, {name: value for name, value in os.environ.items() if name.startswith("RAY_")}))
 
         def shutdown(self):
             pass
 
     monkeypatch.setattr("bench.cluster.connection.the_ray", Ray)
     monkeypatch.setattr("bench.cluster.connection._hush", lambda: None)
+    for name in [name for name in os.environ if name.startswith("RAY_")]:
+        monkeypatch.delenv(name)
+    return asked
+
+
+def test_a_variable_without_an_address_is_none(asked, monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", "")
     with connected("local"):
         pass
-    assert asked == ["local"]
+    assert [address for address, _ in asked] == ["local"]
+
+
+@pytest.mark.parametrize(
+    ("address", "name", "value", "persons"),
+    [("local", "RAY_USAGE_STATS_ENABLED", "0", "1"), ("auto", "RAY_AUTH_MODE", "token", "disabled")],
+)
+def test_variables_are_those_of_one_connection_and_a_persons_come_first(
+    asked, monkeypatch, address, name, value, persons
+):
+    monkeypatch.setattr("bench.cluster.connection._has_token", lambda: True)
+    for expected in (value, persons):
+        with connected(address):
+            pass
+        assert asked.pop() == (address, {name: expected})
+        assert os.environ.get(name) == (persons if expected == persons else None)
+        monkeypatch.setenv(name, persons)
 
 
 def test_without_ray_the_command_says_what_to_install(monkeypatch):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -75,15 +76,20 @@ def test_a_stage_that_fails_stops_no_other_and_its_end_is_shown(tmp_path):
     assert (tmp_path / "good.log").read_text() == "fine\n"
 
 
-def test_a_stage_is_stopped_at_its_limit_by_an_interrupt_with_all_it_started(tmp_path):
+@pytest.mark.parametrize("handler", [signal.default_int_handler, signal.SIG_IGN])  # in front, in the background
+def test_a_stage_is_stopped_at_its_limit_by_an_interrupt_with_all_it_started(tmp_path, handler):
     pids, child = tmp_path / "pid", "import time; time.sleep(90)"
     code = (
         f"import subprocess, sys, time; p = subprocess.Popen([sys.executable, '-c', {child!r}])\n"
         f"try: open({str(pids)!r}, 'w').write(str(p.pid)); time.sleep(90)\n"
         "except KeyboardInterrupt: print('kept'); sys.exit(130)"
     )
-    begun = time.monotonic()
-    (stopped,) = carry_out([stage("long", code, limit_s=4)], tmp_path)
+    begun, before = time.monotonic(), signal.signal(signal.SIGINT, handler)
+    try:
+        (stopped,) = carry_out([stage("long", code, limit_s=4)], tmp_path)
+        assert signal.getsignal(signal.SIGINT) == handler
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert time.monotonic() - begun < 40
     assert stopped.ended is None
     assert "kept" in (tmp_path / "long.log").read_text()

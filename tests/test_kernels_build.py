@@ -3,6 +3,8 @@
 import ctypes
 import re
 import shutil
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -103,6 +105,27 @@ def test_the_cache_follows_headers_that_are_included_and_no_others(tmp_path, mon
     assert build.compile_operation("one", ("80",), tmp_path / "cache") == first
     (folder / "deep.cuh").write_text("constexpr int kAnswer = 42;\n")
     assert build.compile_operation("one", ("80",), tmp_path / "cache") != first
+
+
+def test_two_who_build_at_once_compile_once(tmp_path, monkeypatch):
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one" / "kernel.cu").write_text("")
+    monkeypatch.setattr(build, "_HERE", tmp_path)
+    monkeypatch.setattr(build, "compiler", lambda: Path("nvcc"))
+    monkeypatch.setattr(build, "_version", lambda nvcc: "1.2")
+    runs = []
+
+    def slow(command, output):
+        runs.append(command)
+        time.sleep(0.2)
+        output.parent.mkdir(exist_ok=True)
+        output.write_text("object")
+        return "report"
+
+    monkeypatch.setattr(build, "_run", slow)
+    with ThreadPoolExecutor(3) as pool:
+        made = set(pool.map(lambda _: build.compile_operation("one", ("80",), tmp_path / "cache"), range(3)))
+    assert (len(made), len(runs)) == (1, 1)
 
 
 def test_a_missing_compiler_is_named_with_what_to_do(tmp_path, monkeypatch):

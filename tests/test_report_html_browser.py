@@ -148,7 +148,7 @@ def test_filters_hide_lines_and_points_alike(opened):
 
 def test_a_click_on_a_point_shows_command_ledger_training_and_kernels(opened):
     page, one = opened.page, record("prune")
-    page.mouse.click(*opened.point("prune"))
+    opened.press("prune")
     assert page.locator("#panel-head").inner_text() == "prune"
     command = row_command(one, typed_commands(COMMAND))
     assert page.locator("#part-command code").first.inner_text() == command
@@ -202,17 +202,12 @@ def test_all_columns_are_shown_at_a_press(opened):
 
 def test_two_rows_are_compared_with_the_interval_and_the_verdict_of_python(opened):
     page, rows = opened.page, {row.chain: row for row in rows_of(run())}
-    page.mouse.click(*opened.point("qat"))
+    opened.press("qat")
     page.click("#pick-open")
     page.keyboard.press("Escape")
     page.locator("#panel").wait_for(state="hidden")
-    page.keyboard.down("Shift")
-    for _ in range(20):  # the chart is laid out anew beside the panel that has closed, at a time of its own
-        page.mouse.click(*opened.point("dct"))
-        page.wait_for_timeout(200)
-        if page.locator("#tray .chip").count() == 2:
-            break
-    page.keyboard.up("Shift")
+    opened.press("dct", shift=True)
+    page.locator("#tray .chip").nth(1).wait_for()
     page.keyboard.press("c")
     for first, second in (("qat", "dct"), ("dct", "qat")):
         gap = compared(rows[first], rows[second])

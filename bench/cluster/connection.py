@@ -7,7 +7,7 @@ import importlib
 import os
 import re
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -42,24 +42,38 @@ def connected(address: str) -> Iterator[None]:
         UsageError: Ray is not installed, or there is no cluster at that address.
     """
     address = (address == LOCAL and os.environ.get("RAY_ADDRESS")) or address
-    if address != LOCAL and _has_token():  # a cluster that was started beside a token wants it, but nobody sends it
-        os.environ.setdefault("RAY_AUTH_MODE", "token")
     ray = the_ray()
     settings: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
+    variables = {}
     if address == LOCAL:
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        variables = {"RAY_USAGE_STATS_ENABLED": "0"}
         settings |= {"include_dashboard": False}
-    elif address != "auto":
+    elif _has_token():  # a cluster that was started beside a token wants it, but nobody sends it
+        variables = {"RAY_AUTH_MODE": "token"}
+    if address not in (LOCAL, "auto"):
         _reach(address)
-    try:
-        ray.init(address=address, **settings)
-    except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
-        raise UsageError(f"--ray {address}: {' '.join(str(error).split())[:200]}") from error
-    _hush()
+    with _unless_set(variables):
+        try:
+            ray.init(address=address, **settings)
+        except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+            raise UsageError(f"--ray {address}: {' '.join(str(error).split())[:200]}") from error
+        _hush()
+        try:
+            yield
+        finally:
+            ray.shutdown()
+
+
+@contextlib.contextmanager
+def _unless_set(variables: Mapping[str, str]) -> Iterator[None]:
+    """These environment variables for the time of the block, but for those that a person has set."""
+    new = {name: value for name, value in variables.items() if name not in os.environ}
+    os.environ.update(new)
     try:
         yield
     finally:
-        ray.shutdown()
+        for name in new:
+            os.environ.pop(name, None)
 
 
 def _has_token() -> bool:
