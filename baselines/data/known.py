@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,16 +78,28 @@ def in_memory(
 
 def digits(request: Request) -> ImageData:
     """scikit-learn's 1,797 digits of 8x8 pixels, enlarged to 16x16; 70 % train, 10 % validation, 20 % test."""
-    from sklearn.datasets import load_digits
-
-    raw = load_digits()
-    pixels = np.round(raw.images * (255 / 16)).astype(np.uint8)[..., None]  # [n, 8, 8, 1]
-    images, labels = resized(pixels, request.size or 16), raw.target.astype(np.int64)
+    values, labels = _digits_of_scikit_learn()
+    pixels = np.round(values * (255 / 16)).astype(np.uint8)[..., None]  # [n, 8, 8, 1]
+    images = resized(pixels, request.size or 16)
     rest, test = stratified(labels, 0.2)
     train, validation = stratified(labels[rest], 0.125)
     chosen: dict[SplitName, Indices] = {"train": rest[train], "validation": rest[validation], "test": test}
     parts = {split: (images[index], labels[index]) for split, index in chosen.items()}
     return in_memory("digits", _DIGITS, parts, flip=False, train=request.train)
+
+
+def _digits_of_scikit_learn() -> tuple[np.ndarray, Indices]:
+    """Pixels from 0 to 16 [n, 8, 8] and labels [n]. Read from the package's own file, where it is as we know it:
+    importing the package takes every process that reads data longer than all else that it imports but torch."""
+    package = importlib.util.find_spec("sklearn")
+    for folder in (package and package.submodule_search_locations) or ():
+        if (file := Path(folder) / "datasets" / "data" / "digits.csv.gz").is_file():
+            table = np.loadtxt(file, delimiter=",")
+            return table[:, :-1].reshape(-1, 8, 8), table[:, -1].astype(np.int64)
+    from sklearn.datasets import load_digits
+
+    raw = load_digits()
+    return raw.images, raw.target.astype(np.int64)
 
 
 def _from_torchvision(request: Request, kind: str, **which: Any) -> Any:
