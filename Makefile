@@ -9,6 +9,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PYTHONPATH :=
 export MPLBACKEND := Agg
+# compiled modules are kept: every process that a run or a test starts would compile them again
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: bench test lint check docs kernels gpu format setup setup-dev setup-docs clean
 

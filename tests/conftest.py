@@ -1,10 +1,17 @@
 """What holds for every test."""
 
+import gc
 from collections.abc import Iterator
 
 import pytest
 
 from bench.folders import released
+
+
+def pytest_collection_finish() -> None:
+    """What all tests have imported is not gone through again each time that one of them collects garbage."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -37,13 +38,14 @@ def started(folder, *arguments):
 
 
 def processes_in(folder, begins=""):
-    """Process ids by command line of what runs in `folder` and is called so."""
+    """Process ids by command line of what runs in `folder` and is called so, but for Ray's own agents: after a kill of
+    the driver those end at a time of their own."""
     found = {}
     for entry in Path("/proc").iterdir():
         with contextlib.suppress(OSError):
             if entry.name.isdigit() and Path(os.readlink(entry / "cwd")) == folder:
                 name = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
-                if name.startswith(begins):
+                if name.startswith(begins) and not re.fullmatch(r"ray::\w+Agent", name):
                     found[int(entry.name)] = name
     return found
 
