@@ -30,7 +30,7 @@ TWO = ["--device", "cpu", "--processes", "2"]
 FAKE = ["--net", "lenet", "--dataset", "fake:count=600:size=16:channels=1", "--no-controls", "--runtimes", "eager"]
 CHAIN, FEW = "distill:student=student1+prune+qat", "distill:student=student1:subset=0.005"
 KILLED = "prune:sparsity=0.5:schedule=gradual"
-RUN = ["--net", "student1", "--dataset", "digits:train=500", "--epochs", "8", "--finetune-epochs", "24",
+RUN = ["--net", "student1", "--dataset", "digits:train=500", "--epochs", "6", "--finetune-epochs", "12",
        "--methods", f"{CHAIN},{FEW},{KILLED},half", "--no-controls", "--runtimes", "eager",
        "--out", "run", "--cache", "nets"]  # fmt: skip
 
@@ -100,7 +100,7 @@ def test_a_chain_that_trains_thrice_runs_as_with_one_process(finished):
     assert {log.processes for row in rows.values() for log in row.training} == {2}
     began = [log.stage for log in chained.training if log.epoch == 1]
     assert began == ["dense", "distill:student=student1", "distill:student=student1+prune", CHAIN]
-    assert len(chained.training) == 8 + 8 + 24 + 24
+    assert len(chained.training) == 6 + 6 + 12 + 12
     for row, least in ((dense, 0.8), (chained, 0.7)):
         assert row.runtimes[0].accuracy.correct / row.runtimes[0].accuracy.seen > least
     assert "by 2 processes together" in (finished[0] / "run" / "report.md").read_text()
@@ -152,7 +152,7 @@ def test_ranks_end_with_who_asked_for_them_and_the_same_command_goes_on(finished
     row = rows_of(Path("run"))[KILLED]
     assert row.status == "ok"
     epochs = [log for log in row.training if log.stage != "dense"]
-    assert [log.epoch for log in epochs] == list(range(1, 25))
+    assert [log.epoch for log in epochs] == list(range(1, 13))
     assert [log.seconds for log in epochs[: len(kept)]] == kept, "those that were whole are not trained again"
 
 
