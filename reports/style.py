@@ -81,7 +81,7 @@ def settle(figure: Figure) -> None:
     """Lays the figure out once and for all, so that pixels measured from here on stay true."""
     if isinstance(figure.get_layout_engine(), ConstrainedLayoutEngine):
         figure.draw_without_rendering()
-        figure.set_layout_engine("none")
+        figure.set_layout_engine(None)  # not "none": that is an engine too, for which every file is drawn twice
         _round_places(figure)
 
 
