@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from baselines.collector import collector_off
 from baselines.errors import UsageError
 from bench.command import Command, parse_command
 from bench.measure.process import TRAINING_VARIABLES
@@ -47,12 +48,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run(command: Command, console: Console) -> int:
     """Trains, compresses, measures and reports."""
-    from bench.cluster.entry import machines_for
-    from bench.folders import no_more_room, released
-    from bench.inputs import make_job
-    from bench.progress import progress
-    from bench.tracking import tracking
-    from methods import METHODS
+    with collector_off():
+        from bench.cluster.entry import machines_for
+        from bench.folders import no_more_room, released
+        from bench.inputs import make_job
+        from bench.progress import progress
+        from bench.tracking import tracking
+        from methods import METHODS
 
     trackers = tracking(command.options)
     with released():
@@ -289,11 +291,9 @@ def _main(arguments: Sequence[str]) -> int:
         if runs:
             follow_supervisor()
         return main(arguments)
-    console = Console(highlight=False)
-    return supervise(command_of(arguments), lambda text: console.print(text, markup=False, soft_wrap=True))
+    return supervise(command_of(arguments), lambda text: print(text, flush=True))
 
 
 if __name__ == "__main__":
-    for name, value in TRAINING_VARIABLES.items():  # before anything imports torch
-        os.environ.setdefault(name, value)
+    os.environ.update({**TRAINING_VARIABLES, **os.environ})  # before anything imports torch
     sys.exit(_main(sys.argv[1:]))

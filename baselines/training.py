@@ -21,6 +21,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from baselines.collector import collector_off
 from baselines.data.base import ImageData, SplitName, bounds
 from baselines.recipes import Recipe, default_recipe
 from baselines.snapshots import Epoch, Running, resume, save
@@ -168,6 +169,8 @@ def make_optimizer(
         rate = recipe.weight_decay * (decay or {}).get(plain, 1.0) if tensor.ndim > 1 else 0.0
         groups.setdefault(rate, []).append(tensor)
     settings = [{"params": tensors, "weight_decay": rate} for rate, tensors in groups.items()]
+    with collector_off():  # which torch would do in the constructor of its first optimizer
+        import torch._dynamo
     if adam:
         return torch.optim.Adam(settings, lr=recipe.lr)
     return torch.optim.SGD(settings, lr=recipe.lr, momentum=recipe.momentum, nesterov=recipe.momentum > 0)

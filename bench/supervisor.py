@@ -7,6 +7,8 @@ when it dies, however it dies, and the worker with it.
 
 from __future__ import annotations
 
+import atexit
+import gc
 import math
 import os
 import signal
@@ -125,6 +127,7 @@ def follow_supervisor() -> None:
     _killers.update((case, int(number)) for case, number in blamed)
     for descriptor in (_tell, life):
         os.set_inheritable(descriptor, False)
+    atexit.register(gc.freeze)  # an interpreter that ends goes through all objects again and again: near a second
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # and not ignored
         signal.signal(signal.SIGINT, _interrupt_once)
 

@@ -1,15 +1,19 @@
 """What holds for every test."""
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import pytest
 
+from baselines.collector import collector_off
 from bench.folders import released
 
 
-def pytest_collection_finish() -> None:
-    """What all tests have imported is not gone through again each time that one of them collects garbage."""
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None]:
+    """What all tests import is not gone through again each time that one of them collects garbage."""
+    with collector_off():
+        yield
     gc.collect()
     gc.freeze()
 

@@ -144,19 +144,23 @@ def test_a_variable_without_an_address_is_none(asked, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("address", "name", "value", "persons"),
-    [("local", "RAY_USAGE_STATS_ENABLED", "0", "1"), ("auto", "RAY_AUTH_MODE", "token", "disabled")],
+    ("address", "sets", "name", "persons"),
+    [
+        ("local", {"RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}, "RAY_worker_niceness", "9"),
+        ("auto", {"RAY_AUTH_MODE": "token"}, "RAY_AUTH_MODE", "disabled"),
+    ],
 )
-def test_variables_are_those_of_one_connection_and_a_persons_come_first(
-    asked, monkeypatch, address, name, value, persons
+def test_variables_are_set_for_one_connection_and_those_of_a_person_stay(
+    asked, monkeypatch, address, sets, name, persons
 ):
     monkeypatch.setattr("bench.cluster.connection._has_token", lambda: True)
-    for expected in (value, persons):
+    for before in ({}, {name: persons}):
+        for key, value in before.items():
+            monkeypatch.setenv(key, value)
         with connected(address):
             pass
-        assert asked.pop() == (address, {name: expected})
-        assert os.environ.get(name) == (persons if expected == persons else None)
-        monkeypatch.setenv(name, persons)
+        assert asked.pop() == (address, sets | before)
+        assert {key: value for key, value in os.environ.items() if key.startswith("RAY_")} == before
 
 
 def test_without_ray_the_command_says_what_to_install(monkeypatch):

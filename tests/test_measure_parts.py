@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from baselines.collector import collector_off
 from bench import environment
 from bench.measure.energy import WINDOW_S, energy
 from bench.measure.latency import UNSTABLE, Sampling, interleaved, latency, spread
@@ -82,6 +83,10 @@ def test_the_collector_rests_while_time_is_taken_and_returns_also_after_a_failur
     with pytest.raises(RuntimeError, match="planted"):
         interleaved([explode], Sampling(0.0, 2))
     assert gc.isenabled()
+    with collector_off():
+        with collector_off():
+            pass
+        assert not gc.isenabled(), "what was off stays off"
 
 
 def test_a_wide_spread_is_noted_and_a_narrow_one_is_not() -> None:

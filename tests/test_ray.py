@@ -137,6 +137,7 @@ def test_on_gpus_each_task_has_a_process_of_its_own(monkeypatch):
     from bench.cluster.needs import Needs
 
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setenv("RAY_worker_niceness", "0")  # other tests run beside this one
     monkeypatch.setattr(on_node, "unfit", lambda _: "")
 
     def process(*_):

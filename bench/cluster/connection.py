@@ -46,7 +46,8 @@ def connected(address: str) -> Iterator[None]:
     settings: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
     variables = {}
     if address == LOCAL:
-        variables = {"RAY_USAGE_STATS_ENABLED": "0"}
+        # the latter: by default workers yield to everything else on the machine, and latency is measured in them
+        variables = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}
         settings |= {"include_dashboard": False}
     elif _has_token():  # a cluster that was started beside a token wants it, but nobody sends it
         variables = {"RAY_AUTH_MODE": "token"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import threading
@@ -64,6 +65,7 @@ def main() -> None:
     end_with_parent(sys.stdin.fileno())
     question, answer = (Path(argument) for argument in sys.argv[1:])
     write_message(answer_to(read_message(question)), answer)
+    gc.freeze()  # an interpreter that ends goes through all objects again and again: half a second
 
 
 if __name__ == "__main__":

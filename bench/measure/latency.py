@@ -8,11 +8,11 @@ from __future__ import annotations
 import gc
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from baselines.collector import collector_off
 from bench.records import Measurement
 
 Run = Callable[[], object]  # one forward pass; its end is the end of the work, also on a GPU
@@ -44,6 +44,7 @@ def interleaved(
     Returns: (warm-up passes of each run, samples in seconds of each run, equally many). The bounds on samples come
     before the budget: slow runs exceed it.
     """
+    gc.collect()
     with collector_off():
         for run in runs:
             run()  # outside the budget: a runtime may compile now
@@ -65,19 +66,6 @@ def interleaved(
                 runs[index]()
                 samples[index].append(clock() - start)
     return warmup, tuple(tuple(one) for one in samples)
-
-
-@contextmanager
-def collector_off() -> Iterator[None]:
-    """Keeps Python's garbage collector from running inside, after a last run; leaves it as it was."""
-    was_on = gc.isenabled()
-    gc.collect()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
 
 
 def spread(samples: Sequence[float]) -> float:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from baselines.collector import collector_off
 from bench.measure.memory import Watch, watch
 from bench.measure.messages import MemoryAnswer, MemoryRequest
 from bench.measure.nvml import Gpu, open_gpu
@@ -22,10 +23,12 @@ PASSES = 2
 
 def memory(request: MemoryRequest) -> MemoryAnswer:
     """Memory of this process while it reads what the runtime deploys and runs it once, and while it goes on running."""
-    from bench.runtimes import RUNTIMES
+    with collector_off():  # before the watch: asking imports what the runtime needs
+        from bench.runtimes import RUNTIMES
 
-    runtime = RUNTIMES[request.runtime]
-    if reason := runtime.unavailable(request.device):  # asking also imports what the runtime needs, before the watch
+        runtime = RUNTIMES[request.runtime]
+        reason = runtime.unavailable(request.device)
+    if reason:
         raise RuntimeError(reason)
     read = _reader(request)
     images = np.zeros((request.batch, *request.input_shape), dtype=np.float32)  # [n, c, h, w]

@@ -23,6 +23,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from baselines.collector import collector_off
 from bench.measure.__main__ import answer_to, end_with_parent
 from bench.measure.messages import ENDED, FORKED, read_message, say, write_message
 
@@ -61,7 +62,7 @@ def _ending_with(parent: int) -> Iterator[None]:
 
 
 def main() -> None:
-    with _ending_with(int(sys.argv[1])):
+    with _ending_with(int(sys.argv[1])), collector_off():
         preload(sys.argv[2:])
     gc.collect()
     gc.freeze()  # the collector of a forked process leaves these pages shared
