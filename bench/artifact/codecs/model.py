@@ -8,6 +8,9 @@ have seen enough of their own.
 
 from __future__ import annotations
 
+from functools import lru_cache
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -27,37 +30,63 @@ def bins(alphabet: int, centre: int) -> Counts:
     return np.where(size < 4, size, wide) * np.sign(distance)
 
 
+class _Bins(NamedTuple):
+    """Where the bins of an alphabet lie."""
+
+    starts: Counts  # first symbol of each bin: symbols of a bin adjoin
+    of: Counts  # bin of each symbol
+    mirror: Counts  # bin of the opposite sign, of each bin
+    magnitude: NDArray[np.int16]  # of each symbol: the number of its bin from the centre
+
+
+@lru_cache(maxsize=64)  # tensors of a file have the same few
+def _bins_of(alphabet: int, centre: int) -> _Bins:
+    signed = bins(alphabet, centre)
+    starts = np.flatnonzero(np.diff(signed, prepend=signed[0] - 1))
+    mirror = np.searchsorted(signed[starts], -signed[starts]).clip(max=starts.size - 1)
+    of = np.repeat(np.arange(starts.size), np.diff(starts, append=alphabet))
+    found = _Bins(starts, of, mirror, np.abs(signed).astype(np.int16))
+    for array in found:
+        array.flags.writeable = False
+    return found
+
+
 class Model:
     """Counts of what came before, by context. A context's neighbours are the contexts one level below and above it."""
 
     def __init__(self, alphabet: int, centre: int, levels: int, kinds: int) -> None:
         """Contexts are numbered kind * levels + level."""
-        signed = bins(alphabet, centre)
-        self._starts = np.flatnonzero(np.diff(signed, prepend=signed[0] - 1))  # of each bin: symbols of a bin adjoin
-        self._widths = np.diff(self._starts, append=alphabet)
-        self._bin = np.repeat(np.arange(self._starts.size), self._widths)
-        self._mirror = np.searchsorted(signed[self._starts], -signed[self._starts]).clip(max=self._starts.size - 1)
+        self._bins = _bins_of(alphabet, centre)
         self._counts: Counts = np.zeros((kinds * levels, alphabet), np.int64)
         self._levels = levels
-        self.magnitude = np.abs(signed).astype(np.int16)  # of each symbol: the number of its bin from the centre
+
+    @property
+    def magnitude(self) -> NDArray[np.int16]:
+        """Of each symbol: the number of its bin from the centre."""
+        return self._bins.magnitude
 
     def weights(self, contexts: NDArray[np.intp]) -> NDArray[np.float64]:
         """Shape [contexts given, alphabet]; each row to a scale of its own, no weight is zero."""
-        binned = np.add.reduceat(self._counts, self._starts, axis=1)  # [contexts, bins]
-        shares = 2 * self._counts[contexts] + self._counts.sum(0) + 1
-        weight = (binned[contexts] << _UNIT_BITS) + self._prior(binned)[contexts]
-        per_bin = np.add.reduceat(shares, self._starts, axis=1)
-        return shares.astype(np.float64) * weight[:, self._bin] / per_bin[:, self._bin]
+        starts, bin_of, mirror, _ = self._bins
+        binned = np.add.reduceat(self._counts, starts, axis=1)  # [contexts, bins]
+        if len(binned) > 1:
+            total, everywhere, near = self._counts.sum(0), binned.sum(0), self._near(binned)[contexts]
+        else:  # the same, without the sums
+            total, everywhere, near = self._counts[0], binned[0], np.zeros_like(binned[0])
+        # what a context expects of each bin before it has seen any: what its neighbours and all contexts have seen
+        lean = 4 * near + everywhere + everywhere[mirror] + 8
+        prior = 1 + (_PRIOR << _UNIT_BITS) * lean // lean.sum(-1, keepdims=True)
+        shares = 2 * self._counts[contexts] + total + 1
+        weight = (binned[contexts] << _UNIT_BITS) + prior
+        per_bin = np.add.reduceat(shares, starts, axis=1)
+        return shares.astype(np.float64) * weight[:, bin_of] / per_bin[:, bin_of]
 
-    def _prior(self, binned: Counts) -> Counts:
-        """What a context expects of each bin before it has seen any: what its neighbours and all contexts have seen."""
+    def _near(self, binned: Counts) -> Counts:
         grid = binned.reshape(-1, self._levels, binned.shape[1])
         near = np.zeros_like(grid)
         near[:, 1:] += grid[:, :-1]
         near[:, :-1] += grid[:, 1:]
-        everywhere = binned.sum(0)
-        lean = 4 * near.reshape(binned.shape) + everywhere + everywhere[self._mirror] + 8
-        return 1 + (_PRIOR << _UNIT_BITS) * lean // lean.sum(1, keepdims=True)
+        return near.reshape(binned.shape)
 
     def learn(self, contexts: NDArray[np.uint8] | None, symbols: NDArray[np.int32]) -> None:
         """Counts one pass, both of shape [n]; no contexts: all in the only one."""

@@ -87,7 +87,7 @@ def run(coder: Coder, values: Words, alphabet: Alphabet, layout: Layout) -> None
         else:
             symbols = coder.code(symbols, model.weights(np.zeros(1, np.intp))[0])
             model.learn(None, symbols)
-        _put(values, start, symbols.astype(np.int64) + alphabet.low)
+        _put(values, start, symbols, alphabet)
 
 
 def _bands(count: int, layout: Layout) -> Iterator[tuple[int, int]]:
@@ -99,9 +99,10 @@ def _bands(count: int, layout: Layout) -> Iterator[tuple[int, int]]:
     yield from ((start, min(start + size, count)) for start in range(0, count, size))
 
 
-def _put(values: Words, start: int, read: NDArray[np.int64]) -> None:
-    limits = np.iinfo(values.dtype)
-    if read.size and not (limits.min <= read.min() and read.max() <= limits.max):
+def _put(values: Words, start: int, symbols: Symbols, alphabet: Alphabet) -> None:
+    read, limits = symbols.astype(np.int64) + alphabet.low, np.iinfo(values.dtype)
+    fits = limits.min <= alphabet.low and alphabet.low + alphabet.size - 1 <= limits.max  # whatever was read
+    if not fits and read.size and not (limits.min <= read.min() and read.max() <= limits.max):
         raise ValueError("a word is outside its type")
     values[start : start + read.size] = read
 
