@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from methods.base import Task
+from methods.base import Refused, Task
 from methods.graph import trace
 from methods.layers import original, weights
 from methods.pruning import Prune
@@ -149,3 +149,21 @@ def test_a_stage_that_is_asked_for_less_leaves_every_value_alone(once):
     for (_, one, name), (_, other, _) in zip(weights(before), weights(after), strict=True):
         assert torch.equal(getattr(one, name), getattr(other, name))
         assert torch.equal(original(one, name), original(other, name))
+
+
+@pytest.mark.parametrize("settings", [{}, {"rates": "uniform"}, {"pattern": "block"}, {"schedule": "iterative"}])
+def test_a_sparsity_that_leaves_no_weight_is_refused_before_anything_is_trained(network, settings):
+    total = sum(original(layer, name).numel() for _, layer, name in weights(network))
+    assert total == 4570
+    for sparsity in (1 - 0.49 / total, 0.9999999):
+        with pytest.raises(Refused, match=rf"a sparsity of {sparsity:.12g} leaves none of its 4,570 weights"):
+            Prune(sparsity, **settings).compress(network, TASK)
+    assert Prune(1 - 0.6 / total, **settings).unsupported(network) is None
+
+
+def test_what_a_preset_cannot_reach_is_refused_with_what_was_pruned_before_in_mind(network, monkeypatch):
+    """Tensors of rate 0 are never pruned: what they have lost before counts, in the refusal too."""
+    monkeypatch.setattr("methods.pruning.masks.lookahead_rates", lambda model, stored: [0.0, 0.5, 0.5])
+    preset = Prune(0.5, preset="lookahead")
+    assert "never prunes 2400 of 4570 weights" in preset.unsupported(network)
+    assert preset.unsupported(Prune(0.3, rates="uniform").compress(network, TASK)) is None

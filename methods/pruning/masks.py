@@ -19,6 +19,19 @@ if TYPE_CHECKING:
     from methods.pruning.prune import Prune
 
 
+def out_of_reach(model: GraphModule, settings: Prune, stored: Stored) -> str | None:
+    """Why masks cannot bring `model` to the sparsity that is asked for, or None."""
+    sizes, target = sizes_of(stored), settings.target
+    if round(target * sum(sizes)) == sum(sizes):
+        return f"a sparsity of {target:.12g} leaves none of its {sum(sizes):,} weights: take a lower one"
+    if settings.preset == "lookahead":
+        try:
+            compound_budgets(sizes, lookahead_rates(model, stored), target, zeros_of(stored))
+        except ValueError as error:
+            return str(error)
+    return None
+
+
 def narrow(model: GraphModule, settings: Prune, sparsity: float, task: Task) -> None:
     """Masks the entries of `model` that go, so that the share `sparsity` of all is zero, old zeros included."""
     stored = list(weights(model, settings.layers))
@@ -27,7 +40,7 @@ def narrow(model: GraphModule, settings: Prune, sparsity: float, task: Task) -> 
     keeps = [kept(layer, name) for _, layer, name in stored]
     sizes = sizes_of(stored)
     # a pattern with a share of its own sets rates itself
-    held = [] if pattern.least else [int((~keep).sum()) for keep in keeps]
+    held = [] if pattern.least else zeros_of(stored)
     if settings.sparsity is None and score.threshold is not None:
         low = [(one < score.threshold) | ~keep for one, keep in zip(scores, keeps, strict=True)]
         sparsity = max(sparsity, sum(int(one.sum()) for one in low) / sum(sizes))
@@ -87,8 +100,12 @@ def hold(layer: nn.Module, name: str, keep: Tensor) -> None:
 
 def zero_share(stored: Stored) -> float:
     """Share of the entries that masks hold at zero."""
-    held = sum(int((~kept(layer, name)).sum()) for _, layer, name in stored)
-    return held / sum(sizes_of(stored))
+    return sum(zeros_of(stored)) / sum(sizes_of(stored))
+
+
+def zeros_of(stored: Stored) -> list[int]:
+    """Entries of each tensor that masks hold at zero."""
+    return [int((~kept(layer, name)).sum()) for _, layer, name in stored]
 
 
 def sizes_of(stored: Stored) -> list[int]:

@@ -25,10 +25,10 @@ from methods.base import CompressionMethod, CompressionStep, Effect, Strength, T
 from methods.layers import Mask, constraints, tied, weights
 from methods.pruning.channels import DEFAULT_SPARSITY as CHANNELS_SPARSITY
 from methods.pruning.channels import Channels, uncuttable
-from methods.pruning.masks import narrow, rewind, sizes_of, zero_share
+from methods.pruning.masks import narrow, out_of_reach, rewind, sizes_of, zero_share
 from methods.pruning.patterns import Pattern, pattern_of
 from methods.pruning.presets import lookahead_rates
-from methods.pruning.rates import compound_budgets, compound_kept, shares_to
+from methods.pruning.rates import compound_kept, shares_to
 from methods.pruning.scores import SCORES, TRAINING
 from methods.pruning.silence import silence
 
@@ -195,11 +195,8 @@ class Prune(CompressionMethod):
         for path, layer, name in stored:
             if others := [c for c in constraints(layer, name) if not isinstance(c, Mask)]:
                 return f"{path}.{name} is held by a {type(others[0]).__name__} already"
-        if self.preset == "lookahead":
-            try:
-                compound_budgets(sizes_of(stored), lookahead_rates(model, stored), self.target)
-            except ValueError as out_of_reach:
-                return str(out_of_reach)
+        if reason := out_of_reach(model, self, stored):
+            return reason
         scores = {self.score, *({self.rates} - set(_OF_RATES))}
         return next((why for name in sorted(scores) if (why := SCORES[name].unsupported(model, stored))), None)
 
