@@ -69,15 +69,16 @@ class Model:
         """Shape [contexts given, alphabet]; each row to a scale of its own, no weight is zero."""
         starts, bin_of, mirror, _ = self._bins
         binned = np.add.reduceat(self._counts, starts, axis=1)  # [contexts, bins]
-        if len(binned) > 1:
-            total, everywhere, near = self._counts.sum(0), binned.sum(0), self._near(binned)[contexts]
-        else:  # the same, without the sums
-            total, everywhere, near = self._counts[0], binned[0], np.zeros_like(binned[0])
+        if len(binned) == 1:  # the one context is all of them, and has no neighbours
+            shares, mine = 3 * self._counts + 1, binned
+            lean = binned + binned[:, mirror] + 8
+        else:
+            shares, mine = 2 * self._counts[contexts] + self._counts.sum(0) + 1, binned[contexts]
+            everywhere = binned.sum(0)
+            lean = 4 * self._near(binned)[contexts] + everywhere + everywhere[mirror] + 8
         # what a context expects of each bin before it has seen any: what its neighbours and all contexts have seen
-        lean = 4 * near + everywhere + everywhere[mirror] + 8
-        prior = 1 + (_PRIOR << _UNIT_BITS) * lean // lean.sum(-1, keepdims=True)
-        shares = 2 * self._counts[contexts] + total + 1
-        weight = (binned[contexts] << _UNIT_BITS) + prior
+        prior = 1 + (_PRIOR << _UNIT_BITS) * lean // lean.sum(1, keepdims=True)
+        weight = (mine << _UNIT_BITS) + prior
         per_bin = np.add.reduceat(shares, starts, axis=1)
         return shares.astype(np.float64) * weight[:, bin_of] / per_bin[:, bin_of]
 

@@ -79,7 +79,9 @@ def run(coder: Coder, values: Words, alphabet: Alphabet, layout: Layout) -> None
         ValueError: a value read is outside the type of `values`.
     """
     model = Model(alphabet.size, alphabet.centre, layout.levels, _KINDS if layout.kernel else 1)
-    lines = _Lines(layout.columns)
+    lines, limits = _Lines(layout.columns), np.iinfo(values.dtype)
+    all_fit = limits.min <= alphabet.low and alphabet.low + alphabet.size - 1 <= limits.max
+    bounds = None if all_fit else (int(limits.min), int(limits.max))
     for start, stop in _bands(values.size, layout):
         symbols = (values[start:stop].astype(np.int64) - alphabet.low).astype(np.int32)
         if layout.lines or layout.kernel:
@@ -87,7 +89,7 @@ def run(coder: Coder, values: Words, alphabet: Alphabet, layout: Layout) -> None
         else:
             symbols = coder.code(symbols, model.weights(np.zeros(1, np.intp))[0])
             model.learn(None, symbols)
-        _put(values, start, symbols, alphabet)
+        _put(values, start, symbols.astype(np.int64) + alphabet.low, bounds)
 
 
 def _bands(count: int, layout: Layout) -> Iterator[tuple[int, int]]:
@@ -99,10 +101,8 @@ def _bands(count: int, layout: Layout) -> Iterator[tuple[int, int]]:
     yield from ((start, min(start + size, count)) for start in range(0, count, size))
 
 
-def _put(values: Words, start: int, symbols: Symbols, alphabet: Alphabet) -> None:
-    read, limits = symbols.astype(np.int64) + alphabet.low, np.iinfo(values.dtype)
-    fits = limits.min <= alphabet.low and alphabet.low + alphabet.size - 1 <= limits.max  # whatever was read
-    if not fits and read.size and not (limits.min <= read.min() and read.max() <= limits.max):
+def _put(values: Words, start: int, read: NDArray[np.int64], bounds: tuple[int, int] | None) -> None:
+    if bounds and read.size and not (bounds[0] <= read.min() and read.max() <= bounds[1]):
         raise ValueError("a word is outside its type")
     values[start : start + read.size] = read
 
