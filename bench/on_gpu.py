@@ -162,13 +162,14 @@ def perform(stage: Stage, place: Place, limit_s: float, log: Path) -> Outcome:
 @contextlib.contextmanager
 def _minding_interrupts() -> Iterator[None]:
     """What is started meanwhile minds an interrupt, though this process, as one in the background, ignores them."""
-    before = signal.getsignal(signal.SIGINT)
-    if before == signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
+        yield
+        return
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
